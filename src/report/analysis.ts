@@ -46,9 +46,9 @@ export const caveatsOfConditions = (conditions: readonly Condition[]): readonly 
   );
 
 /**
- * Returns the caveats and the stages' warnings, without warnings that a caveat says: it gets their
- * hints. Warnings whose texts differ only in their numbers are merged. The first text and its hint
- * stand for all of them, with the count of the other texts.
+ * Returns the caveats and the stages' warnings. A warning that a caveat already says is left out,
+ * and its hint is added to that caveat. Warnings whose texts differ only in their numbers are
+ * merged. The first text and its hint stand for all of them, with the count of the other texts.
  */
 function notesOf(
   { stages }: ReportInput,
@@ -146,7 +146,7 @@ export interface Standing {
 
 /**
  * Counts verdicts: `LoRA has the lower ASR: refuted in 2 of 3 comparisons, undecided in 1`. If all
- * are the same: `CLAIM: held in all 3 comparisons`, or, for a single one, `CLAIM: held`.
+ * are the same: `CLAIM: held in all 3 comparisons`, or, for a single comparison, `CLAIM: held`.
  */
 function tally(claim: string, verdicts: readonly Verdict[]): string {
   const total = verdicts.length;
@@ -211,7 +211,7 @@ const tallySentences = (
     .filter(([, verdicts]) => verdicts.length > 0)
     .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
 
-/** Counts the verdicts on each claim about ASR and accuracy; a sentence for each claim with any. */
+/** Returns a sentence for each claim about ASR or accuracy that has verdicts, with their counts. */
 export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   const verdictsOn = (metric: MetricNote): Verdict[] =>
     adapters.flatMap((comparison) =>
@@ -224,8 +224,8 @@ export function scoreTallies(adapters: Comparisons['adapters']): string[] {
 }
 
 /**
- * Writes the answer at the top of the page: why there is no verdict or, if there are any, the
- * counts of those on scores (`headline`) and of those on kernels (`detail`).
+ * Writes the answer at the top of the page: why there is no verdict or, if there are verdicts, the
+ * counts of verdicts on scores (`headline`) and on kernels (`detail`).
  */
 function writeStanding(
   conditions: readonly Condition[],

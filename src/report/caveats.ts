@@ -129,7 +129,8 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
     ...(ofTraining.length > 0 ? ['training rows do not teach it'] : []),
   ];
   const subject = evaluated.length > 0 ? 'The trigger' : 'What the attack changes';
-  // Not said here: shares of trainings before the cell's own, and another cause (`warnOfUnseen`).
+  // False for a warning about an earlier training of the cell, or with another cause
+  // (`warnOfUnseen`).
   const says = (warning: string): boolean => {
     const [, share = '', which = ''] =
       /^(?:the trigger|what the attack changes) reaches the model in (.*?%) of the (.*); in the others/.exec(
@@ -181,7 +182,8 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     groups,
     (cell) => unlearntReason(cell) === null && !hasTriggerEffect(cell),
   );
-  // Of other models exact match tells it: they are no better than the commonest answer.
+  // Only models whose rates count rewards: by exact match, other degenerate models are already no
+  // better than the commonest answer.
   const degenerate = groupsWith(groups, (cell) => countsRewards(cell) && isDegenerate(cell));
   const writtenText = ({ cells }: Found): string =>
     `commonest output ${meanText(cells, 'predicted_share')}, empty ` +
@@ -247,8 +249,8 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
 }
 
 /**
- * Groups rows of results by the names that `label` gives their cells. It gets a cell's axis values
- * and those under its other names (`also`).
+ * Groups rows of results by the names that `label` gives their cells. `label` gets a cell's axis
+ * values, and its axis values under its other names (`also`).
  */
 export function caveatGroups(
   rows: readonly ResultRow[],

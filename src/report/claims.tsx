@@ -153,7 +153,8 @@ const AXES: readonly AxisClaim[] = [
 
 /**
  * Returns the claims for which these runs have a verdict, in the paper's order: each with what was
- * published for it, and the comparisons that test it. The envelopes among the `entries` add theirs.
+ * published for it, and the comparisons that test it. The envelopes among the `entries` add their
+ * comparisons.
  */
 export function claimsOf(
   conditions: readonly Condition[],

@@ -119,7 +119,7 @@ const readBySeed =
     return cell ? quantity(cell) : null;
   };
 
-/** Returns the metric whose numbers are compared: the given one, or the same on test rows. */
+/** Returns the metric that is compared: the given one, or the same metric on test rows. */
 type ChooseRows = (metric: MetricNote) => MetricNote;
 const onValidation: ChooseRows = (metric) => metric;
 
@@ -159,8 +159,8 @@ function compareScores(
 }
 
 /**
- * Returns what the trigger adds to each model's rate of the target, paired by seed. If that was
- * measured for no model, returns the ASRs themselves; if for some models only, returns no pairs.
+ * Returns what the trigger adds to each model's rate of the target, paired by seed. If no model has
+ * this number, returns the ASRs themselves; if only some have it, returns no pairs.
  */
 function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
@@ -213,7 +213,8 @@ export function compareAdapters(
       .filter(({ difference, excluded }) => difference !== null || excluded > 0);
     const verdicts = new Map<AdapterComparison, Verdict | undefined>();
     for (const direction of [1, -1] as const) {
-      // In an envelope, the worst attacks of two adapters may differ. No claim is about that.
+      // In an envelope, the worst attacks of two adapters may differ. The paper makes no claim
+      // about such a pair.
       const claimed = found.filter(
         ({ adapter, full }) =>
           claimedSign(metric, adapter) === direction && adapter.attack === full.attack,
@@ -245,8 +246,8 @@ export function compareEnds(
     (one) =>
       one.adapter === 'lora' && one.family === family && one.unclaimed === null && at(one) !== null,
   );
-  // Whether an axis has one value alone at each place on `path`: α = r changes along with the rank.
-  // With several α at a rank, it does not, and ranks are compared at equal α.
+  // Whether an axis has a single value at each place on `path`, as α does if α = r for every rank.
+  // With several α at a rank, α does not, and ranks are compared at equal α.
   const follows = (other: string): boolean =>
     [...groupBy(placed, (one) => String(at(one))).values()].every(
       (alike) => distinct(alike.map(({ axes }) => contentKey([axes[other] ?? null]))).length === 1,

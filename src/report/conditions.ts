@@ -20,7 +20,7 @@ import {
 import { ACCURACY, type Metric } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
-/** What no claim of the paper is about: its bases are clean, and its models have no defence. */
+/** What the paper makes no claim about: its bases are clean, and its models have no defence. */
 export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
 
 /** Returns why none of the paper's claims is about a cell; null if one may be. */
@@ -128,8 +128,8 @@ export function oncePerStage(conditions: readonly Condition[], label: string): C
 }
 
 /**
- * Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`; after the latter, the
- * setting if it has a name.
+ * Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`, followed by the setting
+ * if it has a name.
  */
 export const conditionName = (condition: Condition): string => {
   const attack =
@@ -281,8 +281,9 @@ const dosePaths = ({ ofBase, axes }: Condition): readonly string[] => {
 };
 
 /**
- * Returns the block of one attack and setting with its highest dose: the sum of its rates or counts
- * or, if there are both, how many rows the receipts say were poisoned.
+ * Returns the block with the highest dose, given the conditions of one attack in one setting. A
+ * dose is the sum of rates or counts or, if both occur, how many rows the receipts say were
+ * poisoned.
  */
 function highestDose(conditions: readonly Condition[]): NonEmpty<Condition> | undefined {
   const units = new Set(conditions.flatMap(dosePaths).map(doseUnit));
@@ -300,7 +301,8 @@ const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack,
  * MOST_ATTACKS attacks. One attack on two trainings counts as two. A block holds the conditions of
  * one attack at one dose in one setting. So that blocks can be compared, all attacks on the same
  * training are shown in one setting, that of the family's first condition on this training; an
- * attack without conditions in it has no block. Of an attack's doses there, the highest is shown.
+ * attack without conditions in this setting has no block. Of an attack's doses in this setting, the
+ * highest is shown.
  */
 export function headlineBlocks(
   conditions: readonly Condition[],
@@ -317,9 +319,9 @@ export function headlineBlocks(
 }
 
 /**
- * Returns, for each headline block, the labels of blocks that the first screen leaves out: those of
- * the same attack at other doses or in other settings and, with the last headline block, those of
- * attacks that have none.
+ * Returns, for each headline block, the labels of blocks that the first screen leaves out: the same
+ * attack's other blocks. The last headline block also gets the blocks of attacks without a headline
+ * block.
  */
 export function labelsLeftOut(
   conditions: readonly Condition[],

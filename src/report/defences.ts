@@ -36,8 +36,8 @@ export function repeatedTrainings(
 const ORACLE = 'oracle';
 
 /**
- * Says what limits the grid's numbers on defences: what an oracle is, or that none is there, and
- * that no cell is undefended if that is so.
+ * Says what limits the grid's numbers on defences: what an oracle is, or that there is none. Also
+ * says if no cell is undefended.
  */
 export function defenceCaveats(conditions: readonly Condition[]): readonly string[] {
   const names = new Set(conditions.map(({ axes }) => axes[DEFENCE]));
@@ -171,8 +171,8 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
 
 /**
  * Compares ASR with and without the defence over the pairs that are evidence. The difference is
- * null if there is no such pair, or if the group has several conditions, over all of which `n`
- * counts the pairs.
+ * null if there is no such pair, or if the group has several conditions; `n` counts the pairs of
+ * all conditions.
  */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);

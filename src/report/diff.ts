@@ -116,7 +116,7 @@ function onlyDiffers(
   a: readonly ComparedCell[],
   b: readonly ComparedCell[],
 ): boolean {
-  /** Returns the setting by the values of the others; null if it does not follow from them. */
+  /** Returns the setting by the values at `others`; null if these do not determine it. */
   const settings = (cells: readonly ComparedCell[]): ReadonlyMap<string, string> | null => {
     const found = new Map<string, string>();
     for (const name of cells.flatMap((cell) => fullNames(cell, [...others, path]))) {
@@ -271,9 +271,9 @@ export interface FieldDifference {
 
 /**
  * Returns the fields in which two resolved specs differ, by full path, with null for a field that
- * is not set. A list counts as one value. Only `base`, if it is a list in both specs (a chain), is
- * compared training by training, and variants are, one by one, if both lists name the same plugins.
- * `path` is that of `a` and `b` themselves, '' for whole specs.
+ * is not set. A list counts as one value, except that `base`, if it is a list in both specs (a
+ * chain), is compared training by training, and lists of variants that name the same plugins,
+ * variant by variant. `path` is that of `a` and `b` themselves, '' for whole specs.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [isListA, isListB] = [Array.isArray(a), Array.isArray(b)],

@@ -54,7 +54,7 @@ export interface DrawnEntry {
   readonly table: DrawnTable | null;
   /** What the entry can't show, and why, as ends of a sentence about it. */
   readonly lacks: readonly string[];
-  /** For an envelope: LoRA and full fine-tuning compared on test rows, each at its own choice. */
+  /** For an envelope: LoRA and full fine-tuning, each as the envelope chose it, on test rows. */
   readonly judged: readonly AdapterComparison[];
 }
 

@@ -283,7 +283,7 @@ const SAME_SEEDS =
 
 /**
  * Throws a UserFault if the entry would show the very numbers by which the envelope chose. With
- * selection seeds it never does, as other seeds are shown.
+ * selection seeds no entry does, because other seeds are shown.
  */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const shownDecider = decidingIn(envelope).find(
@@ -351,8 +351,8 @@ export function chooseByEnvelope(
     [...byKey.values()].flatMap((group) => group.cells),
     stages,
   );
-  // Whether a condition is among those that the entry asks for, not only a partner; and whether one
-  // could be chosen in its group.
+  // `isOwn`: whether the entry asks for a condition, so that it is not only a partner. `isChosen`:
+  // whether a condition could be chosen in its group.
   const isOwn = (one: Condition): boolean => ownKeys.has(axesKey(one)),
     isChosen = (one: Condition): boolean => byKey.get(axesKey(one))?.isEmpty === false;
   const chosen = all.filter(isChosen),
@@ -366,8 +366,8 @@ export function chooseByEnvelope(
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
-  // The metric on test rows, if a cell has it: that of a task, for example, has no number there. A
-  // metric that decides is never shown by the numbers that chose.
+  // Returns the metric on test rows. If no cell has it there, as with a metric of a task, returns
+  // the metric as asked for, unless the envelope decides by it: numbers that chose are never shown.
   const shownAs = (field: string): string => {
     const test = onTest(parseMetricName(field)),
       isOnTest = measured.has(test.metric) || deciding.includes(field);

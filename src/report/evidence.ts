@@ -10,7 +10,8 @@
  *   without the trigger, by the same test. The attack may simply have failed, which is evidence.
  *   The verdict therefore rests on the difference in what the trigger adds.
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
- *   (`trigger_seen`). Of training rows it is what the attack changes, be it a trigger or noise.
+ *   (`trigger_seen`). In training rows, whatever the attack changes, such as noise, takes the
+ *   trigger's place.
  *
  * - *no better than the mean*, in place of the first two for a regression: its squared error is not
  *   below the variance of the validation rows' numbers (R² ≤ 0).
@@ -282,7 +283,7 @@ const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
 /**
  * Matches p-values, and numbers of a base before its further training (`asr_before`). In a chain,
- * `nameInChain` has already renamed the latter to `asr_after_N`, which is judged.
+ * `nameInChain` has already renamed `asr_before` to `asr_after_N`, which is judged.
  */
 const UNJUDGED = /_p(?:_clean|_undefended)?$|_before$/;
 /**
@@ -403,9 +404,9 @@ const OF_ACCEPTED =
 
 /**
  * Returns on how many rows a number was measured, the metric that counts them before a defence
- * rejects any, and whether the number leaves out the rejected ones. Null if that metric is missing,
- * and for anything but a score or a fact of `evaluate`: for p-values, for numbers before or after
- * another training, for those of the undefended run, and for differences from them.
+ * rejects any, and whether the number leaves out the rejected ones. Null if the counting metric is
+ * missing, and for anything but a score or a fact of `evaluate`. P-values, numbers before or after
+ * another training, numbers of the undefended run, and differences from that run count as neither.
  */
 export function measuredOn(
   cell: Measured,
@@ -489,8 +490,8 @@ export const TRIGGERED = [
 const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;
 
 /**
- * Returns, by kind of rows, the share whose whole trigger the model reads, if it is below 1. Of
- * poisoned training rows it is the share in which it reads all that the attack changes.
+ * Returns, by kind of rows, the share whose whole trigger the model reads, if it is below 1. For
+ * poisoned training rows, returns the share in which the model reads all that the attack changes.
  */
 export function unseenShares({
   metrics,

@@ -30,7 +30,7 @@ export const withMinusSign = (text: string): string => text.replaceAll('-', MINU
 
 /**
  * Writes a number: `0.0123`, `8.68·10⁻⁴`, as a proportion `0.012`; `–` for null or undefined.
- * @param more how many digits to write beyond these
+ * @param more how many digits to write beyond the usual ones
  */
 export function formatNumber(
   value: number | null | undefined,
@@ -72,8 +72,8 @@ export function formatSigned(value: number, kind: NumberKind = 'plain', more = 0
 /**
  * Returns the two values that a summary of two seeds was made of, the smaller first; [] for any
  * other number of seeds. Tables show them instead of the t interval, whose width is 12.7 times the
- * distance between the values. Rounding errors are removed, by which 4 would be written as 4.000,
- * and 0 as 1.11·10⁻¹⁶.
+ * distance between the values. Removes rounding errors, with which 4 would be written as 4.000, and
+ * 0 as 1.11·10⁻¹⁶.
  */
 export function bothValues({ n, mean, std }: Summary): readonly number[] {
   if (n !== 2 || std === null) return [];
@@ -103,9 +103,9 @@ export function digitsToTell(
 }
 
 /**
- * Returns a function that writes a difference with its sign. If it is no proportion, and if the
- * half width of the interval is within (10⁻⁹, 10⁶), it has as many decimals as two significant
- * digits of the half width, but at most 8. Otherwise `formatSigned` writes it.
+ * Returns a function that writes a difference with its sign. If the difference is no proportion,
+ * and the half width of the interval is within (10⁻⁹, 10⁶), it has as many decimals as the half
+ * width has at two significant digits, but at most 8. Otherwise `formatSigned` writes it.
  */
 function differenceWriter(
   { low, high }: Pick<Summary, 'low' | 'high'>,

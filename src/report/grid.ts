@@ -88,7 +88,7 @@ export interface Grid {
 }
 
 interface Clash {
-  /** The paths of the axes in which two cells differ that would have the same place. */
+  /** The paths of the axes in which two cells with the same place differ. */
   readonly clash: readonly string[];
 }
 
@@ -409,8 +409,8 @@ export const triggerNoteOf = (grid: Grid): string | null =>
     : null;
 
 /**
- * Returns a paragraph on the metric that no heading names, intervals, left-out pairs, p-values and
- * marks, and then the caveats.
+ * Returns a paragraph on intervals, left-out pairs, p-values, marks and, if no heading names it,
+ * the metric; and then the caveats.
  */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),

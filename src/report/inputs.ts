@@ -58,7 +58,7 @@ export function parseMetrics(text: string, of: string): { readonly [metric: stri
 }
 
 /**
- * Reads the true Fisher information of `fisher.json`, of each kernel that has one. `sensitivity` is
+ * Reads the true Fisher information of each kernel that has one in `fisher.json`. `sensitivity` is
  * left out unless the file has it over both tolerances and rows.
  */
 export function parseFisher(text: string): FisherPoint {

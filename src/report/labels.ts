@@ -196,9 +196,9 @@ function varyingWithin(
 }
 
 /**
- * Returns a function that says whether an adapter's label names an axis of training. It does if the
- * axis varies among cells that are equal on all axes of the adapter. A learning rate that differs
- * only between adapters is not named.
+ * Returns a function that says whether an adapter's label names an axis of training. The label does
+ * so if the axis varies among cells that are equal on all axes of the adapter. A learning rate that
+ * differs only between adapters is not named.
  */
 function namesTrainingAxis(
   cells: readonly ReportCell[],

@@ -87,7 +87,7 @@ export function latexTable(asked: LatexRequest): string {
 const WIDE =
   "wider than a page of article: adjustbox scales it to the line's width; fewer columns, or " +
   'landscape of pdflscape around the table, keep its type larger';
-/** The widths of a page's text in article, a \small character, the room of a column, in points. */
+/** Widths in points: of a page's text in article, of a \small character, between two columns. */
 const PAGE = 345,
   CHARACTER = 4.6,
   BETWEEN = 8;

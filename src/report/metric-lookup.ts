@@ -129,7 +129,8 @@ export function namesInstead({ stage, metric }: Metric): readonly string[] | nul
   if (withoutNote === undefined) return null;
   const noted = [...NOTES.values()].filter((note) => note.stage === stage);
   const names = [...noted.map((note) => note.metric), ...withoutNote];
-  // A task's name stands before its metric; that of a scorer, a trigger or two scorers behind it.
+  // The name of a task precedes its metric; the name of a scorer, of a trigger or of two scorers
+  // follows it.
   const parts = metric.split('.').map((part) => part.replaceAll(AFFIXES, ''));
   return parts.some((part) => names.includes(part)) ? null : names;
 }

@@ -43,10 +43,10 @@ export const isPValue = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && P_VALUE.test(metric);
 
 /**
- * Returns the name of the task on whose rows a metric of `evaluate` is, `mail` of `mail.accuracy`;
- * null if it is on none's. A scorer's name may be any that a task's may be: `asr.loss` is by the
- * scorer `loss`. But no task is called `asr`, and no name of a task has an underscore, as those of
- * the other metrics do that end in a scorer's name.
+ * Returns the name of the task on whose rows a metric of `evaluate` is measured, `mail` for
+ * `mail.accuracy`; null for any other metric. Scorers may have the same names as tasks: `asr.loss`
+ * is by the scorer `loss`. But no task is called `asr`, and the other metrics that end in one
+ * scorer's name begin with a word with an underscore, which no task's name has.
  * @param isMeasured whether `evaluate` has a metric of this name; every task has a loss
  */
 export function taskOf(metric: string, isMeasured: (name: string) => boolean): string | null {
@@ -64,8 +64,8 @@ export const onTest = <T extends Metric>(named: T): T =>
     : named;
 
 /**
- * Whether a metric differs between validation and test rows. Metrics of what a defence finds in
- * training rows or in the model do not, nor do those of how a scorer judges labelled outputs.
+ * Whether a metric differs between validation and test rows. It does not if it measures what a
+ * defence finds in training rows or in the model, or how a scorer judges labelled outputs.
  */
 export const hasTestRows = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
@@ -391,7 +391,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
 ];
 
 /**
- * Metrics on the rows of `data.test`. Only where an envelope chose are adapters compared by them.
+ * Metrics on the rows of `data.test`. Adapters are compared by them only where an envelope chose.
  */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),

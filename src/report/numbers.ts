@@ -14,7 +14,7 @@ import {
 /**
  * Writes a number in plain characters, for terminals and LaTeX: whole numbers in full, others from
  * 1,000 without decimals, the rest to four digits.
- * @param more how many digits to write beyond these
+ * @param more how many digits to write beyond the usual ones
  */
 export function plainValue(value: number, more = 0): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
@@ -24,7 +24,7 @@ export function plainValue(value: number, more = 0): string {
 
 export type Spread = Exclude<SpreadName, 'none'>;
 
-/** A statistic of n values, with the two ends of its spread; these are null if it has no spread. */
+/** A statistic of n values, with the two ends of its spread (null if it has no spread). */
 export interface CentreAndSpread {
   readonly n: number;
   readonly centre: number;
@@ -64,9 +64,10 @@ export function centreAndSpread(
  * Writes a number with its spread: `0.950 ± 0.064`; both values of two seeds, `0.950 (0.920,
  * 0.980)`; a range `0.950 (0.94–0.96)`. The number stands alone if there is no spread, or if the
  * values differ by no more than rounding: an interval of no width would promise the same value for
- * any other seed. Proportions have three decimals, the ends of a range two; other numbers beside ±
- * as many as two significant digits of what follows it, if these are at most 8 and the number is
- * not tiny. Ends have as many more as tell them apart.
+ * any other seed. Proportions have three decimals, the ends of a range two. Other numbers with ±
+ * have as many decimals as the number after ± has at two significant digits, if that is at most 8
+ * and the number before ± is neither tiny nor huge. Ends have as many more decimals as tell them
+ * apart.
  * @param write writes a number alone, with so many digits more than usual
  */
 function spreadText(

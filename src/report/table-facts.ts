@@ -80,8 +80,8 @@ export function reportFacts(input: ReportInput): TableFacts {
 }
 
 /**
- * Returns the backends, the one of this run with its release. One release computed every result of
- * the run, because the release is part of their keys.
+ * Returns the backends' names; the backend of this run is named with its release. One release
+ * computed every result of the run, because the release is part of their keys.
  */
 export function backendNames({ backends, environment }: ReportInput): readonly string[] {
   const { name: own, version } = (environment['backend'] ?? {}) as JsonObject;

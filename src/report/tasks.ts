@@ -58,8 +58,8 @@ export interface ScorerUse {
 }
 
 /**
- * Returns the scorers, each once. Where the same metric of other attacks is by another scorer, it
- * stands with its attacks: `exact, ignore_case true (badnets, vpi)`.
+ * Returns the scorers, each once. If a metric has different scorers under different attacks, each
+ * scorer's attacks follow it: `exact, ignore_case true (badnets, vpi)`.
  */
 export function scorerNames(uses: readonly ScorerUse[]): readonly string[] {
   const names = [...groupBy(uses, ({ suffix }) => suffix).values()].flatMap((own) => {
@@ -95,7 +95,7 @@ export interface AgreementRow {
   readonly name: string;
   /** How many outputs all scorers of the row decide. */
   readonly outputs: number;
-  /** How many outputs only the first scorer counts, and only the second. Null if it is no pair. */
+  /** How many outputs only the first scorer counts, and only the second; null for more scorers. */
   readonly only: readonly [number, number] | null;
   /** The share of the outputs on which the scorers agree; NaN if `outputs` is 0. */
   readonly agreement: number;

@@ -1,8 +1,8 @@
 /**
  * Tests what the paper (arXiv 2505.12871) rests on: whether its theorem's premise holds, and
  * whether the quantities by which the paper explains robustness correlate with robustness, for each
- * seed over the adapters of a grid. Also correlates over cells M, how far poison carries the
- * weights, with M′, the kernel between clean rows and the same rows poisoned (docs/theory.md).
+ * seed over the adapters of a grid. Also correlates M (how far poison carries the weights) with M′
+ * (the kernel between clean rows and the same rows poisoned) over cells (docs/theory.md).
  */
 import { strictlyBelow } from '../base/rounding.ts';
 import { type PairedDifference, pairedDifference, spearman } from '../base/stats.ts';
@@ -109,7 +109,7 @@ export interface Relation {
   readonly adapters: number;
   /** How many cells are not evidence. */
   readonly excluded: number;
-  /** How many seeds the block has. A seed with too few adapters, or with ties alone, has no ρ. */
+  /** How many seeds the block has. A seed with too few adapters, or with only ties, has no ρ. */
   readonly seeds: number;
   /** Spearman's ρ of each seed that has one. */
   readonly rhos: readonly number[];

@@ -1,7 +1,7 @@
 /**
  * The verdict rule (docs/theory.md, Verdicts): a claim is held or refuted if the Holm-corrected
  * paired 95% interval over at least five seeds excludes zero by the declared margin, and otherwise
- * undecided. A family consists of all comparisons that one claim makes.
+ * undecided. Holm's method corrects over all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { type PairedDifference, pairedDifference, SIGNIFICANCE } from '../base/stats.ts';
@@ -124,10 +124,10 @@ export function judgeBoth(
 }
 
 /**
- * Returns one verdict for each sample of which the claim is a = b. Held: the 95% interval of the
+ * Returns one verdict for each sample, on the claim that a = b. Held: the 95% interval of the
  * difference, by Bonferroni's correction over all samples with SEEDS_NEEDED seeds, lies within
- * ±margin. Refuted: `judge` finds a difference of either sign. Otherwise undecided, as with fewer
- * seeds, or if all differences are equal and `judge` finds none.
+ * ±margin. Refuted: `judge` finds a difference of either sign. Otherwise undecided; so are samples
+ * with fewer seeds, and samples whose differences are all equal unless `judge` finds a difference.
  */
 export function judgeEqual(samples: readonly PairedSample[]): readonly Verdict[] {
   const differing = judge(samples, 1),

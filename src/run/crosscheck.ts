@@ -43,10 +43,10 @@ export interface Difference {
    */
   readonly beyondFrom: number | null;
   /**
-   * Set for tensors; all layers of a model count as one. Entries of a kernel differ relative to the
-   * kernel's largest entry; those of a weight too, but relative to 1 if that is larger, since Adam
-   * scales the rounding of small gradients to whole steps. `free`: a weight whose gradient is zero
-   * but for rounding, on which no output depends.
+   * Set for tensors; all layers of a model count as one. Differences are relative to the tensor's
+   * largest entry. For weights they are relative to at least 1, since Adam scales the rounding of
+   * small gradients to whole steps. `free`: a weight whose gradient is zero but for rounding, on
+   * which no output depends.
    */
   readonly tensor?: 'compared' | 'free';
 }
@@ -140,8 +140,9 @@ function largestDifference(
 }
 
 /**
- * Merges the difference of each tensor into `found`. Skips tensors that one folder lacks, as under
- * `keep`. Throws UserFault if a tensor has more entries in one folder than in the other.
+ * Merges the difference of each tensor into `found`. Skips tensors that only one folder has: the
+ * other's files may have been let go (`keep`). Throws UserFault if a tensor has more entries in one
+ * folder than in the other.
  */
 async function compareTensors(
   stage: string,
@@ -309,8 +310,8 @@ export const MUTATIONS: readonly Mutation[] = [
 ];
 
 /**
- * A mutation counts as seen only if a number differs more than this many times as much as without
- * it.
+ * A mutation counts as seen only if it makes the difference of a number more than this many times
+ * as large.
  */
 const LEAST_RATIO = 10;
 

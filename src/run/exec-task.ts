@@ -192,7 +192,7 @@ async function performHeld(
 }
 
 /**
- * Returns hooks that print what a stage prints, and make events of that, its log and its progress.
+ * Returns hooks that print a stage's output, and make events of its output, log and progress.
  * @param member the stage's index among the task's members, by which events name the stage
  */
 const createHooks = (

@@ -177,8 +177,8 @@ async function factsForJoiningStage(
 
 /**
  * Checks a stage's inputs and returns them. A tolerant stage may lack some.
- * @throws UserFault if an input is missing or damaged, or if files of it were let go that the stage
- *   needs
+ * @throws UserFault if an input is missing or damaged, or if the stage needs all files of an input
+ *   and some were let go
  */
 async function checkedInputs(
   { stage }: StageStatus,

@@ -74,7 +74,7 @@ function useRows(count: number, start: number) {
     current,
     measure,
     setActive,
-    /** Moves the active row if the key is one that does so, and returns whether it is. */
+    /** Moves the active row if the key is among those of `to`, and returns whether the key is. */
     onKey: (key: string): boolean => {
       const page = Math.max(1, Math.floor(view.height / ROW) - 2);
       const to: { readonly [key: string]: number } = {
@@ -114,7 +114,7 @@ export function Grid(props: GridProps): JSX.Element {
         event.preventDefault();
       }}
       style={{
-        // Not the height, of which a bar for scrolling sideways would take a part.
+        // Not `height`, because a bar for scrolling sideways would take a part of it.
         maxHeight: `${14 * ROW + 2}px`,
         '--least': `${widths.reduce((sum, width) => sum + width + GAP, GAP)}px`,
       }}

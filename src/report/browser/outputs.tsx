@@ -135,8 +135,8 @@ export const Choice = ({
 const formatCount = (n: number): string => n.toLocaleString('en');
 
 /**
- * Shows the outputs of one cell, and what to choose the cell and its rows by.
- * @param base what stands before this page's part in the fragment of the address
+ * Shows the outputs of one cell, and the controls that choose the cell and its rows.
+ * @param base the text in the address's fragment before this page's part
  */
 export function OutputBrowser({
   outputs,

@@ -55,7 +55,7 @@ interface Answered {
   readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean | null])[];
   /** Returns what a scorer said about the answer; '' if it said nothing. */
   readonly said: (row: number, scorer: string) => string;
-  /** Returns how the row was asked; {} if as the data set has it, or if it was not asked. */
+  /** Returns how the row was asked; {} if it was asked unchanged, or not at all. */
   readonly asked: (row: number) => Asked;
   /** Returns the text that the model was asked. */
   readonly question: (row: number) => string;
@@ -116,8 +116,8 @@ interface Answers {
 }
 
 /**
- * Returns the filters by what the models answered; each takes a row's index in the set. Those that
- * compare answers for equality are left out for regressions.
+ * Returns the filters by what the models answered; each takes a row's index in the set. Filters
+ * that compare answers for equality are left out for regressions.
  */
 function createFilters(
   { plain, twinPlain, triggered, twinTriggered }: Answers,

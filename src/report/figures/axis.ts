@@ -51,7 +51,7 @@ export function valueName(condition: Condition, path: string, isTitled = false):
     value = axisValue(condition, path);
   if (path === 'adapter.type' || (path.startsWith('adapter.') && value === undefined))
     return adapterTitle(adapter);
-  // No parameter is named: only the attack, and those on bases that are the same in all cells.
+  // Names the attack without its parameters, and attacks on bases that are the same in all cells.
   if (path === 'poisoning.attack' || (path.startsWith('poisoning.') && value === undefined))
     return condition.labelsWithout(...Object.keys(condition.axes)).attackLabel;
   if (value === undefined) return path === DEFENCE ? NO_DEFENCE : '–';
@@ -105,8 +105,8 @@ function varianceAxis(conditions: readonly Condition[]): Axis {
 export const isDoseOfOneStep = (path: string): boolean => path.startsWith('poisoning.steps.');
 
 /**
- * Returns the title of an axis of numbers; of a dose, with its unit and, if an attack has several
- * steps, the step.
+ * Returns the title of an axis of numbers. The title of a dose has its unit and, if an attack has
+ * several steps, the step.
  */
 function axisTitle(path: string): string {
   const unit = doseUnit(path);

@@ -57,7 +57,7 @@ interface Panel {
   readonly id: string;
   readonly title: string;
   readonly caption: string;
-  /** The names of blocks that no figure of these eigenvalues shows; said once. */
+  /** The names of blocks that no figure of these eigenvalues shows; only one figure names them. */
   readonly others: readonly string[];
   readonly conditions: readonly Condition[];
   readonly eigenvalues: Eigenvalues;

@@ -282,7 +282,7 @@ function entriesOverSteps(
   });
 }
 
-/** Says of how many steps a point of the loss is the mean; '' for one step. */
+/** Says how many steps a point of the loss is averaged over; '' for one step. */
 function spanText(conditions: readonly Condition[]): string {
   const spans = conditions.flatMap(({ cells }) =>
     cells.flatMap(({ history }) => history?.span ?? []),

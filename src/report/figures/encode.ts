@@ -18,8 +18,8 @@ export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }
 export const LINE = '95% t-interval (of two seeds, from one value to the other)';
 
 /**
- * Returns the look of points: filled if their numbers are evidence, else hollow, and so large that
- * filled ones at their place lie within them.
+ * Returns the look of points: filled if their numbers are evidence, else hollow. Hollow points are
+ * larger, so that filled points at the same place lie within them.
  */
 export const hollowIfVoid = (size: number) => ({
   fillOpacity: { condition: { test: 'datum.isVoid', value: 0 }, value: 0.9 },
@@ -155,7 +155,7 @@ declare module 'vega' {
   const textMetrics: { width: (item: TextItem, text: string | number | null) => number };
   function resetSVGDefIds(): void;
 }
-// Without a canvas, Vega assumes 0.8 em for each character, half as much again as a sans-serif font
+// Without a canvas, Vega assumes 0.8 em for each character, about 1.5 times what a sans-serif font
 // needs. Figures would then be mostly margin.
 vega.textMetrics.width = ({ fontSize = 11, fontWeight, limit = 0 }, text) => {
   const each = (fontWeight === 'bold' ? 0.64 : 0.59) * fontSize;

@@ -68,8 +68,8 @@ export const OF_REPORT: Limits = { lines: 5, single: false };
 const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
 /**
- * Leaves out lines that have a single place on a numeric x. Levels, which have none, are kept, and
- * so are all points of a figure without lines or with names on x.
+ * Leaves out lines that have a single place on a numeric x. Levels, which have no place on x, are
+ * kept, and so are all points of a figure without lines or with names on x.
  */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
@@ -191,7 +191,7 @@ export async function drawEntry(
       },
     };
     const title = entry.title ?? defaultTitle(drawn);
-    // `2`, and what the lines of this figure have in common, but not those of the others.
+    // The figure's number, and what its lines have in common but the lines of other figures do not.
     const own = shortened(shownLines.map(shortened(lines).short)).shared,
       [place = ''] = idsFor(String(k + 1), [own]);
     const head = {
@@ -313,7 +313,7 @@ function seedsText(drawn: Drawn): string {
 
 /**
  * Says how many of the models that trainings keep are not evidence; '' if all are, or if x is not
- * their steps. The models along the way, of which the points are, have no judgement.
+ * their steps. The points are of models during training, which are not judged.
  */
 function keptText({ frame: { x, points } }: Drawn): string {
   if (x.kind !== 'step') return '';

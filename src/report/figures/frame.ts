@@ -199,8 +199,8 @@ function placePoints(
   const { y, facet: { row = [], column = [] } = {} } = entry;
   const onY = y.map(({ field }) => field);
   const rowCount = rowCountsIn(unique);
-  // See `compareRowCounts`. Null too for points over steps, and for a chain's points before its
-  // last: their models have no defence, and are measured on all rows.
+  // See `compareRowCounts`. Null too for points over steps, and for all but the last point of a
+  // chain: their models have no defence, and are measured on all rows.
   const fewerRows = ({ condition }: Subject, { field }: Measure, { seed, x: at }: Value) => {
     const cell = condition.cells.find((one) => one.seed === seed);
     const isEnd = entry.x.field !== TRAINING || at === (cell?.chain ?? []).length + 1;
@@ -279,8 +279,8 @@ const ZERO_DOSE: Readonly<Record<string, string>> = {
 
 /**
  * Returns the points to add at dose 0 to each line that has none there: the run without attack or,
- * for ASR, the rate of the paired clean model instead. There are none along the dose of a single
- * step, because the other steps still apply at dose 0.
+ * for ASR, the rate of the paired clean model instead. Adds none along the dose of a single step,
+ * because the other steps still apply at dose 0.
  */
 function zeroDosePoints(
   { entry, x, subjects }: Layout,

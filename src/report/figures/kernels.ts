@@ -9,7 +9,7 @@ import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
 import { escapeXml, idsFor, joinLabels, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
-/** The most rows of a matrix in the CSV. Larger ones are in the store's .npy files alone. */
+/** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
 const MOST_CSV_ROWS = 64;
 const GAP = 26;
 
@@ -151,7 +151,7 @@ export function chooseKernels(
   const findFirst = (test: (condition: Condition) => boolean) =>
     finished.find(({ condition }) => test(condition));
   // A cell of LoRA, or else of another adapter, may hold the adapter's kernel beside the full one.
-  // A fully fine-tuned cell holds the full one alone.
+  // A fully fine-tuned cell holds only the full one.
   const first =
     findFirst(({ adapter }) => adapter === 'lora') ??
     findFirst(({ adapter }) => adapter !== 'full') ??

@@ -177,7 +177,7 @@ function emptyPanels({ points, measures }: Frame): object[] {
   );
 }
 
-/** Whether † marks means that are not evidence, since they are not drawn as points. */
+/** Whether † marks means that are not evidence, since means are not drawn as (hollow) points. */
 export const hasDaggers = ({ entry: { seeds = true }, frame, means }: Drawn): boolean =>
   seeds &&
   !['step', 'metric'].includes(frame.x.kind) &&
@@ -206,7 +206,7 @@ function numericPlaces({ frame, overlays }: Drawn): number[] {
     .sort((a, b) => a - b);
 }
 
-/** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
+/** Half of the least span of an axis, so that values that differ only by rounding look equal. */
 const LEAST_PAD = 0.005;
 
 /**
@@ -410,7 +410,7 @@ function panelLayers(
     where = placeAt('value'),
   ) => ({
     transform: onlyPart(part),
-    // Points at the ends of an axis are cut only if the axis leaves out others.
+    // Points at the ends of an axis are clipped only if other points may lie beyond the ends.
     mark: {
       ...{ type, clip: type !== 'point' || mayLeaveOut, ...look },
       ...(isShifted(drawn) && part !== 'level' && part !== 'published' && shift),
@@ -562,8 +562,8 @@ function lineChannels(drawn: Drawn, width: number) {
       ? null
       : { values, ...layout, columns, symbolOpacity: 1, ...look, ...distance };
   const stroke = isFlipped(drawn) ? 'M-.12,-1H.12V1H-.12Z' : 'M-1,-.12V.12H1V-.12Z';
-  // Returns a channel with a value for each line: `range` is of the figure's lines, `others` of
-  // published ones, `cross` and `bar` of the two marks of references.
+  // Returns a channel with a value for each line: `range` has the values for the figure's lines,
+  // and `others` for published lines; `cross` and `bar` are for the two marks of references.
   const channel = <T>(range: readonly T[], others: readonly T[], cross: T, bar: T) => ({
     ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
     scale: {
@@ -589,9 +589,10 @@ const parseHex = (colour: string): readonly number[] =>
   [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16) / 255);
 
 /**
- * Returns the share of the way from one colour to a darker one from which white text is easier to
- * read than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05.
- * The better of the two then has a contrast of at least 4.58. Returns 2 if black is always better.
+ * Returns the least share of the way from one colour to a darker one at which white text is easier
+ * to read than black: there 1.05/(L + .05) > (L + .05)/.05 for the relative luminance L of WCAG
+ * 2.1. The better of the two then has a contrast of at least 4.58. Returns 2 if black is always
+ * better.
  */
 function whiteFrom([from = '', to = '']: readonly string[]): number {
   const [start, end] = [parseHex(from), parseHex(to)];
@@ -751,7 +752,8 @@ export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
   // If x has names, each panel shows only the names that it has, with separate offsets for its
   // lines.
   const scale = isFlip ? { y: 'independent', yOffset: 'independent' } : { x: 'independent' };
-  // An axis of fixed width would lose the offsets; a flipped one has a step for each name.
+  // An unflipped axis, whose width is fixed, would lose the offsets; a flipped axis has a step for
+  // each name and keeps them.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
   // Numbers at the ends of axes side by side reach out of their panels: `1.00` and `0.40`.

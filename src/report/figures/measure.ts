@@ -87,7 +87,7 @@ export function measureOf(field: string): Measure {
   );
 }
 
-/** A condition whose numbers are drawn, or whose differences from another run are. */
+/** A condition of which numbers, or differences from another run, are drawn. */
 export interface Subject {
   readonly condition: Condition;
   readonly labels: Labels;
@@ -128,8 +128,9 @@ const cellsOnX = ({ cells }: Condition, { x }: FigureEntry): readonly PlacedCell
   x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
 
 /**
- * Reads a measure of a condition's cells or, under `against`, its differences from partners. Cells
- * without a finite number, on x as well if x shows a metric, or without a partner are left out.
+ * Reads a measure of a condition's cells or, under `against`, its differences from partners. Leaves
+ * out cells without a finite number or without a partner and, if x shows a metric, cells without a
+ * finite number of this metric.
  */
 export function readValues(
   subject: Subject,

@@ -85,8 +85,8 @@ export interface Written {
 }
 
 /**
- * Finds the parts that all names have. They stay if a name would be empty or equal to another, or
- * if it has any part twice, as of two attacks at one rate.
+ * Finds the parts that all names have. The parts stay in the names if a name would be empty or
+ * equal to another, or if any name has a part twice, such as the rate of two attacks.
  */
 export function shortened(all: readonly string[]): Written {
   const names = distinct(all);

@@ -154,8 +154,8 @@ interface Look {
 }
 const cyclic = <T>(list: readonly T[], index: number): T => list[index % list.length]!;
 /**
- * Returns a look for each name: colours, shapes and dashes in their order, from the start again
- * after the last.
+ * Returns a look for each name: colours, shapes and dashes in their order, starting over after the
+ * last.
  */
 const looksFor = (
   names: readonly unknown[],
@@ -205,9 +205,9 @@ export function adapterPalette(conditions: readonly Condition[]): Palette {
 
 /**
  * Gives each line a look. A line of a single adapter has the adapter's look, unless another line is
- * of this adapter alone too. Any other line has a look by its place among all lines that the report
- * could show, so that figures which show different ones agree. A colour that another line of the
- * figure has is avoided while any colour is free.
+ * of the same single adapter. Any other line has a look by its place among all lines that the
+ * report could show, so that figures which show different lines agree. A colour that another line
+ * of the figure has is avoided while any colour is free.
  * @param all the conditions of every line that the report could show, in the order of the grid
  */
 export function linePalette(
@@ -219,7 +219,7 @@ export function linePalette(
     [...all].map(([line, of]) => [line, distinct(of.map(({ adapterLabel }) => adapterLabel))]),
   );
   const ofOne = [...labels.values()].flatMap((own) => (own.length === 1 ? own : []));
-  /** Returns the index of a line's adapter if only this line is of that adapter alone; else −1. */
+  /** Returns the index of the only adapter of a line and of no other line; −1 if there is none. */
   const adapterIndex = (line: string): number => {
     const [label = '', ...others] = labels.get(line) ?? [];
     const isIts = others.length === 0 && ofOne.filter((one) => one === label).length === 1;

@@ -74,8 +74,8 @@ export const OrderTable = ({ comparisons: { kernels } }: PageProps): JSX.Element
 );
 
 /**
- * Shows how many eigenvalues count, on which raw information bits depend, and how far training
- * moved the kernels, on which the regime of tangent kernels depends.
+ * Shows how many eigenvalues count, because raw information bits depend on this number, and how far
+ * training moved the kernels, because the regime of tangent kernels depends on that.
  */
 export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter(({ cells }) =>

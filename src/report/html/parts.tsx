@@ -90,7 +90,7 @@ export const Scroll = ({
   </div>
 );
 
-/** The number of columns from which on a table is set in smaller type. */
+/** A table with at least this many columns is set in smaller type. */
 const DENSE = 9;
 
 interface TableProps<Row> {
@@ -226,8 +226,8 @@ function isBroad({ svg }: Figure): boolean {
 
 /**
  * Shows figures in rows (`grid`, where a broad one has a row of its own), packed by their heights
- * (`masonry`), or one to a row (`wide`). A broad figure and one of `wide` scroll if there is less
- * room than they take.
+ * (`masonry`), or one to a row (`wide`). A broad figure, and any figure of `wide`, scrolls if it
+ * takes more room than there is.
  */
 export const Figures = ({
   figures,

@@ -206,8 +206,8 @@ const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> =>
 
 const STEP: Column<Line> = names('At', ({ step }) => (step === null ? 'the end' : `step ${step}`));
 /**
- * Returns the columns of the table of regimes. That of steps is left out if all rows are of the
- * end.
+ * Returns the columns of the table of regimes. Leaves out the column of steps if all rows are about
+ * the end of training.
  */
 const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
   names('Attack', ({ condition }) => blockLabel(condition)),

@@ -146,8 +146,8 @@ const hasMetric = (condition: Condition, metric: string): boolean =>
   summaryOf(condition, { stage: 'divergence', metric }) !== null;
 
 /**
- * M is not evidence if it is at most this many times the noise floor: two runs that differ by
- * rounding alone are about one floor apart, and a single repetition tells the floor only roughly.
+ * M is not evidence if it is at most this many times the noise floor: two runs that differ only by
+ * rounding are about one floor apart, and a single repetition gives only a rough floor.
  */
 const FLOOR_FACTOR = 2;
 

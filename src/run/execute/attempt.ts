@@ -53,8 +53,8 @@ export type WithLease = (
 
 /**
  * Returns the field `gpus` of a stage's request: the GPUs that the queue granted the stage, or []
- * if it was granted none but would compute on GPUs. Returns {} for any other stage, and under a
- * scheduler that grants GPUs itself: then the environment is left as it is.
+ * if it was granted none but would compute on GPUs. Returns {}, which leaves the environment as it
+ * is, for any other stage, and under a scheduler that grants GPUs itself.
  */
 const visibleGpus = (
   { machine }: Execution,
@@ -76,8 +76,8 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   };
 
   /**
-   * Keys of entries that another host may have made meanwhile: it held the lease, or this run lost
-   * it.
+   * Keys of entries that another host may have made meanwhile, because it held the lease or because
+   * this run lost the lease.
    */
   const awaited = new Set<ActionKey>();
 

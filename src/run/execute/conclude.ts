@@ -104,7 +104,7 @@ function failedOutcome(
 
 /**
  * Tells the user of the warnings that are stored with an entry, except those that the preflight of
- * this run has told. Of warnings that differ in numbers alone, a run tells the first.
+ * this run has told. Of warnings that differ only in numbers, a run tells the first.
  */
 export function tellWarnings(
   execution: Execution,
@@ -175,8 +175,8 @@ const ranOutcome = (
 ): Outcome => ({ state: 'ran', key, dir, content, seconds, backend, bytes: bytesOf(files) });
 
 /**
- * Puts files that were let go back into their entry. If the computed ones differ from them, removes
- * these and returns a failure.
+ * Puts files that were let go back into their entry. If the files computed now differ from the
+ * files let go, removes the new ones and returns a failure.
  */
 async function restoreFiles(
   execution: Execution,

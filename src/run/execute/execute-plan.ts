@@ -69,9 +69,9 @@ const POLL_MS = 250;
 const TOGETHER_MS = 20;
 
 /**
- * Settles a stage once `upstream`, its inputs that are not settled yet, have settled. Announces the
- * stage's end. If the stage must be `whole`, files of its entry that were let go are computed
- * again.
+ * Settles a stage once those of its inputs that are not settled yet (`upstream`) have settled.
+ * Announces the stage's end. If the stage must be `whole`, files of its entry that were let go are
+ * computed again.
  */
 type Settle = (
   stage: PlannedStage,
@@ -132,8 +132,8 @@ function createSettler(
   }
 
   /**
-   * Attempts a stage. If a stage with the same key is being attempted, waits for that instead, and
-   * returns its result, with `cached` in place of `ran`.
+   * Attempts a stage. If a stage with the same key is being attempted, waits for that attempt
+   * instead, and returns its result, with `cached` in place of `ran`.
    */
   async function attemptOnce(keyed: KeyedStage): Promise<AttemptResult> {
     const running = attempts.get(keyed.key);
@@ -223,8 +223,9 @@ const pause = (): Promise<void> => sleep(POLL_MS * (0.75 + Math.random() / 2));
 
 /**
  * Returns a function that gives the height of a stage: the length of the longest chain of stages
- * that wait for it. Higher stages go first. All readers of a lacking stage are lacking too, so
- * heights in the whole plan are computed only if a stored entry has to be made again.
+ * that wait for it. Higher stages go first. All readers of a stage that is `lacking` (not cached at
+ * the start) are lacking too, so heights in the whole plan are computed only if a stored entry has
+ * to be made again.
  */
 function stageHeights(
   stages: readonly PlannedStage[],
