@@ -87,8 +87,8 @@ const taskCommand = (program: readonly string[]): readonly string[] => [
 ];
 
 /**
- * Returns the groups of jobs that an executor would submit if all stages that lack an entry were
- * ready, in the plan's order.
+ * Returns the groups of jobs that an executor would submit if all stages that are not cached were
+ * ready. The executor gets the jobs in the plan's order.
  * @param pack the most stages in a job
  * @throws UserFault if the executor submits nothing, or its settings have a fault
  */

@@ -34,7 +34,7 @@ export interface StageInPlan {
   readonly key: string | null;
   readonly state: StageStatus['state'];
   readonly reason: string;
-  /** The absolute path of the stage's files; null unless it is cached. */
+  /** The absolute path of the folder of the stage's entry; null if the stage has none. */
   readonly outputs: string | null;
   /** The ids of the stages that this one reads, by input name. */
   readonly inputs: { readonly [name: string]: string };
@@ -61,7 +61,7 @@ export interface Results extends Omit<Metrics, 'cells'> {
   readonly warnings: readonly Diagnostic[];
 }
 
-/** Returns the target class of each stage that poisons rows and can tell it already. */
+/** Returns the attack's target for each stage that poisons rows, if the stage knows it already. */
 export async function targetsOf(
   prepared: Prepared,
 ): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
@@ -324,8 +324,8 @@ export function asResults(
 
 /**
  * Returns a sentence for each other backend with stored results of the plan's goals. Only the
- * entries of this spec's runs are searched. To compute the keys under other backends would need
- * PyTorch's release, which takes a second to ask for.
+ * entries of this spec's runs are searched: to look up the stages' keys under other backends,
+ * PyTorch's release would have to be asked for, which takes a second.
  */
 export function otherBackends({ statuses, store, experiment, backend }: Prepared): string[] {
   const goals = new Set(

@@ -62,8 +62,8 @@ export interface SweepOptions {
  * Returns the spec of the sweep: no attack, each adapter at each rate, trained on one part of the
  * training rows and scored on the other. No key depends on the original's validation rows.
  * @param resolved the original spec, axes unexpanded and defaults filled in
- * @throws UserFault if the spec measures no accuracy, or if its training rows can't be divided or
- *   are an axis or a base's too
+ * @throws UserFault if the spec measures no accuracy, or if its training rows can't be divided, are
+ *   an axis, or are a base's training rows too
  */
 export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOptions): JsonObject {
   const {
@@ -178,8 +178,8 @@ export interface Choice {
   /** The rate that is chosen by RULE; null if no rate has a result for every seed. */
   readonly chosen: TriedRate | null;
   /**
-   * Which end of the rates the chosen one is at; null if it is at none, or if there is only one
-   * rate.
+   * Which end of the rates the chosen one is at; null if it is at neither, or if there is only one
+   * rate or none is chosen.
    */
   readonly edge: 'lowest' | 'highest' | null;
 }

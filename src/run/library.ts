@@ -205,7 +205,7 @@ const OPTIONS = [...Object.keys(OWN_OPTIONS), ...Object.keys(ATTEMPT_LIMIT_OPTIO
 
 /**
  * Checks the types of a call, because callers in plain JavaScript have no compiler to do so.
- * @throws UserFault if the spec is not a path, or an option is not one
+ * @throws UserFault if the spec is not a path, or an option is unknown or has a wrong type
  */
 function checkCall(spec: unknown, options: SpecOptions): void {
   if (typeof spec !== 'string' || spec === '')

@@ -215,7 +215,7 @@ export async function prepare(
   const planned = planExperiment(experiment, registry, backend, version);
   if (!planned.ok) throw new SpecFault(planned.diagnostics);
   const plan = planned.value;
-  // Python is asked only if a stage computes with it, since that starts a process.
+  // Python's releases are asked for only if a stage computes with Python: asking starts a process.
   if (backend === 'torch' || plan.stages.some((stage) => pythonOf(stage, backend).length > 0))
     Object.assign(plan, { python: await pythonReleases() });
   aliasLines(experiment).forEach(note);

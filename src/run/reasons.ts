@@ -16,7 +16,7 @@ import type { LoadedPlugin, PluginKind } from './registry/types.ts';
  */
 export type Reasons = (status: StageStatus) => readonly string[];
 
-/** Returns the plugins that a plan's stages are, and those that they use; each once. */
+/** Returns the stage plugins of a plan and the plugins that its stages use, each once. */
 export function usedPlugins({
   plan,
   registry,
@@ -76,8 +76,8 @@ export function reasonsIn(prepared: Prepared): Reasons {
     ),
   );
   /**
-   * Whether a result is a cached stage's, or more like some other ready stage than like one from
-   * which it differs in `n` things.
+   * Whether a result that differs from a ready stage in `n` things is another stage's: a cached
+   * one's or, if `n` is more than 1, that of a ready stage from which it differs in fewer things.
    */
   const belongsToAnother = (result: Manifest, n: number): boolean =>
     cached.has(result.key) || (n > 1 && fewestDifferences(result) < n);

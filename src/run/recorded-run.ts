@@ -46,8 +46,8 @@ type Options = RunPreparedOptions & {
 
 /**
  * Executes the plan, records what happens, and remembers in the store what later runs need.
- * @param toRun the stages without an entry, for the display
- * @param cached how many stages have one, for the display
+ * @param toRun the stages that are to run, for the display
+ * @param cached how many stages are cached, for the display
  * @param environment recorded with the run
  * @throws UserFault if the disk refuses to be written to
  */

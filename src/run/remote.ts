@@ -63,8 +63,8 @@ export function describeTransfers({ fetched, sent, failed }: Counts, uri: string
 /**
  * Returns the plan, in which stages that the remote has count as cached, and the bytes that would
  * be fetched for each of these. Only manifests are read, so an entry may still be refused when it
- * arrives. A stage's key is known once the manifests of its inputs are, so the grid is looked
- * through again after each round.
+ * arrives. A stage's key is known once the manifests of its inputs are, so manifests are read in
+ * rounds, and the grid is surveyed again after each.
  * @throws RemoteFault if the remote does not answer
  */
 export async function foreseeFetches(

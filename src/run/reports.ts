@@ -149,13 +149,13 @@ function withNotes(html: string, { experiment }: Asked, warnings: readonly Diagn
 
 const specPath = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
-/** Returns the path of the file beside a page that holds the path of the spec whose page it is. */
+/** Returns the file beside a page that holds the path of the page's spec (its owner). */
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
 /**
- * Returns the path of the spec whose page `file` is, if it is another spec that still exists; else
- * null.
+ * Returns the path of the spec that owns the page `file`, if that is another than `spec` and still
+ * exists; else null.
  */
 function otherOwner(file: string, spec: string): string | null {
   const record = ownerFile(file);
@@ -165,9 +165,9 @@ function otherOwner(file: string, spec: string): string | null {
 }
 
 /**
- * Returns a page's file. If another spec owns the plain name, the file is named after this spec's
- * file too or, if that is owned as well, after a digest; returns also the plain name's file and its
- * owner (`taken`).
+ * Returns a page's file. If another spec owns the page of the plain name, adds the name of this
+ * spec's file to the name or, if another spec owns that page as well, a digest; `taken` is then the
+ * plain name's page and its owner.
  */
 function reportFile(
   prepared: Asked,
@@ -181,7 +181,7 @@ function reportFile(
   /** Returns the page's file, whose name begins with `name`. */
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
-    // A page's part of the name always has a `=`; a tag given to `--only`, a part too, has none.
+    // A part that names a page always has a `=`, unlike a part that is a tag given to `--only`.
     const pages = pageParts.map((part) => (part.includes('=') ? part : `page=${part}`));
     const head = [name, ...chosen, ...pages].map(fileName);
     const parts = [...head, ...[...asked.only, ...asked.set].map(fileName)].join(',');
@@ -234,7 +234,7 @@ export interface WrittenFigures {
   readonly damaged: readonly string[];
   /** Figures with characters that the font of PDF and PNG lacks; the SVG has them. */
   readonly lacking: readonly { readonly figure: string; readonly characters: readonly string[] }[];
-  /** Of the spec's entries of `report`, those that were asked for. */
+  /** The spec's entries of `report` that were asked for. */
   readonly entries: readonly EntryContents[];
 }
 

@@ -39,7 +39,7 @@ export interface RunStatus {
   /** The machine that the run's process is on; null if its journal does not say. */
   readonly host: string | null;
   /**
-   * When the journal's last event was, by that machine's clock; null if the journal has no event.
+   * When the journal's last event was, by the clock of `host`; null if the journal has no event.
    */
   readonly heard: string | null;
   /** How long the run took; null while it runs, and if it was killed. */

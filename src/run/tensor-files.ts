@@ -1,4 +1,4 @@
-/** Reads tensors of safetensors and .npy. This room may not import the readers of src/science. */
+/** Reads tensors of safetensors and .npy. src/run may not import the readers of src/science. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 export interface StoredTensor {

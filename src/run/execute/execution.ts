@@ -198,8 +198,8 @@ export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
 }
 
 /**
- * Fetches an entry from the remote. Returns null if the remote lacks the entry, if there is no
- * remote, or if the run stops; a failure if fetching throws.
+ * Fetches an entry from the remote. Returns null where `RemoteEntries.fetch` does, if there is no
+ * remote, or once the run stops; a failure if fetching throws.
  */
 export async function fetchOutcome(
   execution: Execution,
@@ -266,8 +266,9 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
 }
 
 /**
- * Returns the section of the spec that a stage belongs to. Returns {} if it belongs to none, or
- * also is a cell's own, as are the rows that several trainings of a cell share.
+ * Returns the section of the spec that a stage belongs to. Returns {} for a stage of no section,
+ * and for one that is also a cell's own: several trainings of a cell may share the stage of their
+ * rows.
  */
 const sectionFacts = ({ ownLabel, section }: PlannedStage): Pick<StageFacts, 'section'> =>
   ownLabel !== null || section === null ? {} : { section };

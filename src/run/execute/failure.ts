@@ -99,8 +99,8 @@ const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
 
 /**
- * Replaces a stack's places in plugin bundles by those in their sources. Returns with it
- * `thrownAt`, which is `FILE:LINE:COLUMN` if code of an outside plugin threw.
+ * Replaces the places in plugin bundles that a stack names by places in the plugins' sources. If
+ * code of an outside plugin threw, returns also where: `thrownAt`, as `FILE:LINE:COLUMN`.
  */
 export function mapToSources(stack: string) {
   const lookupIn = memoized(sourceMapLookup);

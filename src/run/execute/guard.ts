@@ -26,7 +26,7 @@ export interface Reads {
   fault(): Promise<string | null>;
   /**
    * The digest of every file's inode, size and times; '' for a stage that reads nothing. It is the
-   * same in the next run unless a file was written to.
+   * same in the next run unless a file was written to, or its mode or times were set.
    */
   readonly digest: string;
 }
@@ -188,7 +188,7 @@ function createEntryGuard() {
 /**
  * Returns the state of a sound file, or what is wrong with it.
  * @param before its state at the last look; undefined at the first
- * @param wasRead whether a stage has read it since then
+ * @param wasRead whether a stage has read it since that look
  */
 async function stateOrFault(
   { dir }: Entry,

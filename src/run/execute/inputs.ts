@@ -1,7 +1,7 @@
 /**
  * Checks what a stage is about to read: its inputs against their manifests, and its sources against
- * their digests. A damaged entry is moved aside. The stage that makes it, or that makes an entry
- * which lacks files, gets a new outcome, as if it had not run yet.
+ * their digests. A damaged entry is moved aside. Its stage gets a new outcome, as if it had not run
+ * yet, and so does a stage whose entry lacks files.
  */
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
@@ -35,8 +35,8 @@ export function createInputChecks(execution: Execution) {
   const checks = new Map<ActionKey, Promise<string | null>>();
 
   /**
-   * Returns what is wrong with a stored entry, which may be that it is gone; null if nothing is. A
-   * damaged entry is no longer among the entries of finished stages.
+   * Returns what is wrong with a stored entry, which may be that it is gone; null if nothing is.
+   * Takes a damaged entry out of `entries`.
    */
   const findDamage = async (key: ActionKey): Promise<string | null> => {
     let entry = entries.get(key);
@@ -94,8 +94,7 @@ export function createInputChecks(execution: Execution) {
 
 /**
  * Returns a function that settles a finished stage again if its entry is damaged or lacks files,
- * and resolves to whether it did: false if the entry is sound and complete, another run repairs it,
- * or the stage has not finished.
+ * and resolves to whether it did. A damaged entry that another run has leased is left to that run.
  * @param settleAgain returns the stage's new outcome; `whole`: also computes files that were let go
  */
 export function createRepairs(

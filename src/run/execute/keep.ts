@@ -190,8 +190,8 @@ export const sizeText = (bytes: number): string =>
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
 /**
- * Returns a function that gives the keys of entries that are pinned or of other specs when it is
- * called.
+ * Returns a function that gives the keys of the entries that, at the time of the call, are pinned
+ * or belong to other specs.
  */
 function heldByOthers(root: string, spec: string): () => ReadonlySet<ActionKey> {
   let seen = '',

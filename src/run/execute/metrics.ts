@@ -65,7 +65,7 @@ export interface Metrics {
    */
   readonly damaged: readonly string[];
   /**
-   * Files that are as they were stored, by an earlier version that accepted what is refused now.
+   * Undamaged files whose content an earlier version of dosimeter accepted and this one refuses.
    * Their numbers are left out. `fault` is a clause to follow the file's name.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
@@ -84,8 +84,8 @@ export type MetricsEntry = Pick<Entry, 'key' | 'dir'> & {
 };
 
 /**
- * Reads the metrics of each cell's goals. Also reads the manifest of every entry, even of those
- * that the store's index knows, for its facts and to see that it is sound.
+ * Reads the metrics of each cell's goals. Also reads every entry's manifest, even if the store's
+ * index knows the entry, for its facts and to see that the manifest is sound.
  */
 export function readMetrics(
   plan: Plan,

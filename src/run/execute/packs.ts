@@ -1,9 +1,10 @@
 /**
  * Packs: stages that share a job of a scheduler, which performs them one after another, or a
  * process of this machine, which performs them at once. When this run's queue has room for one
- * stage, that stage forms a pack with an even share of the others that are ready by then. Nothing
- * waits for a stage that is not ready. Each member takes its own lease and looks its own entry up.
- * Members without an entry are attempted in one job. A member that fails is retried alone.
+ * stage, that stage forms a pack with others that are ready, which are divided evenly among the
+ * packs that may run. Nothing waits for a stage that is not ready. Each member takes its own lease
+ * and looks its own entry up. Members without an entry are attempted in one job. A member that
+ * fails is retried alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../../api.ts';
@@ -75,7 +76,7 @@ type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<Atte
  * `id`.
  * @param gatherMs how long stages wait for each other
  * @param most the most stages in a pack
- * @param places how many packs may run at once (default: 1), by which ready stages are divided
+ * @param places how many packs may run at once, among which the ready stages are divided; default 1
  */
 export function createPacker(
   execution: Execution,

@@ -100,7 +100,7 @@ export async function doneResult(
 }
 
 /**
- * The least time between two measurements of memory, in ms. One takes 50 µs, like a trivial stage.
+ * The least time between measurements of memory, in ms: each takes 50 µs, as a trivial stage does.
  */
 const MEMORY_MS = 500;
 let measuredAt = Number.NEGATIVE_INFINITY,
@@ -134,8 +134,7 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
   const { message: said, hint, cutOff } = error as { readonly [field in keyof Thrown]?: unknown };
   const message = String(said).slice(0, LONGEST_TEXT);
   /**
-   * Returns an error's stack, and the place in a plugin's sources where it was thrown, if it has
-   * one.
+   * Returns an error's stack and, if an outside plugin threw it, the place in the plugin's sources.
    */
   const traced = ({ stack = '' }: Error) => mapToSources(stack.slice(0, LONGEST_TEXT));
   // A UserFault is recognised by its name, since a plugin may have its own copy of the class.
@@ -160,7 +159,7 @@ async function digestOutputs(dir: string): Promise<OutputFile[]> {
 
 /**
  * Throws a UserFault if a stage's metrics are not a flat object of finite numbers: `results`,
- * `diff` and the report would silently leave the others out. A stage without metrics passes.
+ * `diff` and the report would silently leave out anything else. A stage without metrics passes.
  */
 function checkMetrics(dir: string, files: readonly OutputFile[], stage: string): void {
   if (!files.some(({ path: name }) => name === METRICS)) return;

@@ -189,14 +189,14 @@ class Workers {
   readonly #all = new Set<WarmWorker>();
   /** The idle workers, in the order in which they became idle. */
   readonly #idle: WarmWorker[] = [];
-  /** The marks of all workers ever started, which processes that they left behind have too. */
+  /** The marks of all workers ever started. Processes that a worker left behind have its mark. */
   readonly #marks = new Set<string>();
 
   constructor(readonly options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>) {}
 
   /**
-   * Returns the idle worker that suits the job best, or starts one. For a new one, ends an idle
-   * worker if there are as many as allowed, and idle workers that hold the job's GPUs.
+   * Returns the idle worker that suits the job best, or starts one. Before it starts one, ends an
+   * idle worker if the limit is reached, and all idle workers that hold the job's GPUs.
    */
   take(job: Job): WarmWorker {
     const { cpu, gpus = null } = job;
@@ -288,7 +288,7 @@ function sendJobs(
       if (--left === 0) stopListening();
     }),
   );
-  // Each job of a pack gets all that the process prints, since it can't be told apart.
+  // Each job of a pack gets all that the process prints: which job printed it can't be told.
   const onOutput = (chunk: Buffer): void => {
     for (const { hooks } of pack) hooks.onOutput(chunk.toString('utf8'));
   };

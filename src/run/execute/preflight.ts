@@ -52,7 +52,7 @@ export async function preflight(
     const cells = stage.cells.flatMap((i) => plan.experiment.cells[i] ?? []);
     const [cell] = cells;
     if (state === 'cached' || cell === undefined) continue;
-    // A stage may belong to clean and to attacked cells, such as that of a clean twin. A fault of
+    // A stage, such as a clean twin's, may belong to both clean and attacked cells. A fault of
     // `poisoning` is located in an attacked cell.
     const attacked = cells.find(({ config }) => isAttacked(config)) ?? cell;
     const found = await findFaults(stage, cell, attacked, surroundings);
@@ -109,8 +109,8 @@ const POISONING = /^(?:.*\.)?(?=poisoning\.)/;
 
 /**
  * Returns how the cells of two stages spell their poisoning, and the path of the first spelling
- * that differs. Null if all spellings are the same, or if the cells differ in something else too:
- * then they are two conditions.
+ * that differs. Null if all spellings are the same, or if the cells also differ in something else,
+ * which makes them two conditions.
  */
 function spellings(here: JsonObject, there: JsonObject) {
   const unlike = (a: JsonObject, b: JsonObject): readonly string[] =>
@@ -317,8 +317,9 @@ async function findFaults(
 type Asked = Pick<StageStatus, 'stage'> & Partial<Pick<StageStatus, 'entry'>>;
 
 /**
- * Asks one stage of each group that differs only in seeds, and returns its answer for all of the
- * group. Leaves out stages whose sources are missing or have a fault, or whose answer is null.
+ * Asks one stage of each group of stages that differ only in their seeds, and returns its answer
+ * for all of the group. Leaves out stages whose sources are missing or have a fault, or whose
+ * answer is null.
  * @param settings returns what else must be equal within a group
  */
 async function askPerGroup<T>(
@@ -384,8 +385,8 @@ export async function serviceCalls(
 }
 
 /**
- * Returns the attack's target of each stage that poisons rows and can tell it. The name of its
- * class is made safe for a terminal.
+ * Returns the target of the attack for each stage that poisons rows, if the stage knows it already.
+ * The name of the target class is made safe for a terminal.
  */
 export async function attackTargets(
   planned: Planned,
@@ -470,8 +471,8 @@ function fetchedAssets(
 }
 
 /**
- * Returns the files to look into after a fault, joined by `or`: of the stage and the plugins that
- * it uses, those from outside. If there are none, returns the stage's own file.
+ * Returns the files to look into after a fault, joined by `or`: the files of outside plugins among
+ * the stage and the plugins that it uses or, if none is from outside, the stage's own file.
  */
 function blamedFile({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;

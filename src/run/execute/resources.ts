@@ -16,13 +16,13 @@ export interface Machine {
   /** The GPUs that stages may use, named as in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
   /**
-   * Whether the backend computes on the GPUs. A stage that computes then takes as many as its
-   * `devices`, unless it declares `gpu`.
+   * Whether the backend computes on the GPUs. If it does, a stage that computes takes as many GPUs
+   * as its `devices`, unless it declares `gpu`.
    */
   readonly computesOnGpu?: boolean;
   /**
-   * `Queues.gatherMs`. Set if a scheduler counts resources: then `cores` is the most jobs in
-   * flight, and every stage takes one.
+   * `Queues.gatherMs`. Set if a scheduler counts resources: `cores` is then the most jobs in
+   * flight, and every stage takes one core.
    */
   readonly gatherMs?: number;
 }

@@ -52,8 +52,8 @@ async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unk
 }
 
 /**
- * Loads the job's backend unless it is loaded. Torch is asked for by every job, because its
- * releases are compared with those that the job's key names.
+ * Loads the job's backend unless it is loaded. For torch, `loadBackend` is called at every job: it
+ * compares PyTorch's releases with those that the job's key names.
  */
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
@@ -146,7 +146,7 @@ async function endLeftovers(index: number): Promise<void> {
 
 /**
  * Resolves once all that was printed has been sent. This must be before the stage's result is sent,
- * or it would not get into the stage's log.
+ * since later output does not get into the stage's log.
  */
 async function flushOutput(): Promise<void> {
   await Promise.all(

@@ -36,7 +36,7 @@ export const MERGE = 'merge';
 
 export interface GatheredModels {
   readonly models: readonly GatheredModel[];
-  /** The folders of those bases of the models that were trained too, each once. */
+  /** The folders of the models' bases that were trained too, each once. */
   readonly bases: readonly ModelFolder[];
 }
 

@@ -237,8 +237,8 @@ ${
 }
 
 /**
- * Returns a training in words: the steps that it took, with those it was to take if it stopped
- * early, and the step that early stopping kept, if any; then its other fields.
+ * Returns a training in words: the steps that it took, of how many if it stopped early, the step
+ * whose weights early stopping kept, and its other fields.
  */
 function trainingInWords(
   { steps: asked, ...others }: Cell['train'],
@@ -255,7 +255,7 @@ const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
     ? dtype
     : `${inWords(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
-/** Returns a cell's defence in words. One that acts later is not in the weights. */
+/** Returns a cell's defence in words. One that acts after the training is not in the weights. */
 const defenceInWords = ({ cell, defence }: CardFacts): string =>
   defence === null
     ? `none in these weights: ${inWords(cell.defence ?? {})} acts after the training`

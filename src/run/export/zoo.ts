@@ -43,8 +43,8 @@ export interface ZooModel extends ChosenModel {
   /** The training of the clean twin; null for a clean model, or if no evaluation knows the twin. */
   readonly twin: StageId | null;
   /**
-   * The evaluation of the model as trained, without a defence that acts after that; undefined if
-   * there is none.
+   * The evaluation of the model as trained, without a defence that acts after the training;
+   * undefined if there is none.
    */
   readonly evaluated: StageStatus | undefined;
 }
@@ -137,8 +137,8 @@ export interface ZooOptions {
  * Writes the models' folders, each with a card that says what was done to the model, and the
  * manifest.
  * @returns the paths of what was replaced
- * @throws UserFault, before anything is written, as `writeFolders`, or if, without `force`, there
- *   is another manifest
+ * @throws UserFault, before anything is written, as `writeFolders` does, or if there is another
+ *   manifest and `force` is false
  */
 export function writeZoo(
   prepared: Prepared,

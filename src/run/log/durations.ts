@@ -2,8 +2,8 @@
  * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
  * type). For stages that say how much they have to do (`work`), it keeps two means: the seconds of
- * one unit of work, and the seconds before the work begins. Stages with different units have
- * separate means, and so have backends, of stages that compute.
+ * one unit of work, and the seconds before the work begins. Each unit of work has its own means
+ * and, for stages that compute, so has each backend.
  */
 import path from 'node:path';
 import type { BackendName } from '../../api.ts';
@@ -23,7 +23,7 @@ interface Seen {
 /** The weight of the newest value in a moving mean. */
 const NEWEST_WEIGHT = 0.3;
 
-/** Returns the name of the means of a kind with the same choices: `train adapter.type=lora …`. */
+/** Returns the name of the means for a kind with given choices: `train adapter.type=lora …`. */
 const kindAndChoices = (stage: PlannedStage): string =>
   [
     stage.kind,
@@ -61,8 +61,8 @@ export function openDurations(
   // Remembered, because each estimate asks for the name of every stage that is left.
   const nameOf = memoized(kindAndChoices);
   /**
-   * Returns what ends the names of a stage's mean seconds, so that each backend and each unit of
-   * work has its own.
+   * Returns the suffix of the names of a stage's mean seconds, so that each backend and each unit
+   * of work has its own.
    */
   const unitOf = memoized(
     ({ descriptor, work }: PlannedStage): string =>
@@ -70,8 +70,8 @@ export function openDurations(
       (work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`),
   );
   /**
-   * Returns the mean for stages with the same choices as this one; without one, that for its kind;
-   * null if there is neither.
+   * Returns the mean for stages with the same choices as this one or, if there is none, the mean
+   * for its kind; null if there is neither.
    * @param unit what `unitOf` returns, for means by unit of work
    */
   const expectIn = (values: Means, stage: PlannedStage, unit = ''): number | null =>
@@ -85,8 +85,8 @@ export function openDurations(
   /** The first and the latest progress of running stages. */
   const seen = new Map<StageId, { first: Seen; last: Seen; total: number }>();
   /**
-   * Returns the seconds that passed before a stage's work began, by its progress; 0 if that does
-   * not tell. The progress is then forgotten.
+   * Returns the seconds that passed before a stage's work began, estimated from its progress; 0 if
+   * too little progress was noted. Forgets the progress.
    */
   const takeStart = ({ id }: PlannedStage, seconds: number): number => {
     const { first, last, total } = seen.get(id) ?? {};
@@ -116,7 +116,7 @@ export function openDurations(
       const first = before !== undefined && done > before.last.done ? before.first : last;
       seen.set(id, { first, last, total });
     },
-    /** Adds a stage that has run to the means. */
+    /** Adds to the means a stage that has run. */
     note(stage: PlannedStage, seconds: number, bytes?: number): void {
       changed = true;
       const start = takeStart(stage, seconds);
@@ -132,10 +132,11 @@ export function openDurations(
 }
 
 /**
- * Returns how many seconds pass until all stages have run, as many at once as `places` allows: at
- * least those of the longest stage. Null if those of a stage are unknown.
+ * Returns how many seconds pass until all stages have run, as many at once as `places` allows. This
+ * is at least the time of the longest stage. Null if a stage's time is unknown and `unseen` is
+ * null.
  * @param places how many stages like the given one may run at once
- * @param unseen seconds for a stage unlike any before; null to return null if there is one
+ * @param unseen the seconds to assume for a stage whose time is unknown
  */
 export function estimate(
   stages: Iterable<PlannedStage>,

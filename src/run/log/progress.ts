@@ -1,7 +1,8 @@
 /**
- * Turns events into lines. On a terminal, a live block is redrawn, and only lines about what went
- * wrong stay. Elsewhere, there is a line for each stage or pack that has ended, but a long run has
- * only about forty lines. Everything is written through the functions in `ProgressOptions`.
+ * Turns events into lines. On a terminal, a live block is redrawn, and only notes and lines about
+ * what went wrong stay. Elsewhere, there is a line for each stage or pack that has ended, but a
+ * long run has only about forty lines. Everything is written through the functions in
+ * `ProgressOptions`.
  */
 import type { PlannedStage, StageId } from '../../plan/types.ts';
 import { type Durations, estimate } from './durations.ts';
@@ -154,8 +155,9 @@ function createEstimate(
     return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
   };
   /**
-   * Returns `about 3 min left`; `at least 3 min left, without ntk` while nothing is known of a
-   * kind, which may take far longer than those that have run, or far less; '' if nothing is known.
+   * Returns `about 3 min left`; '' if too little is known. While nothing is known of a kind,
+   * returns `at least 3 min left, without ntk`: this kind may take far longer than the others, or
+   * far less.
    */
   const text = (): string => {
     if (left.size === 0) return '';

@@ -34,7 +34,7 @@ const newId = (now: Date): string =>
 
 /**
  * Makes a folder for a new run. Leaves nothing behind if it throws.
- * @param tell called if the journal ends before the run
+ * @param tell called if the journal ends before the run does
  */
 export function createRunFolder(
   root: string,

@@ -54,7 +54,7 @@ const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'];
 
 /**
  * Returns what `write` returns; null if the disk refuses the write. On a full disk, the store's own
- * error ends the run, which a log that can't be written should not hide.
+ * error ends the run, and an error about a log should not hide it.
  */
 function ifPossible<T>(write: () => T): T | null {
   try {

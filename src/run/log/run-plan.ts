@@ -75,8 +75,8 @@ export function writeRunPlan(dir: string, { stages, ...facts }: RunPlan): void {
 }
 
 /**
- * Reads PLAN_FILE's text. Returns null if the text is damaged, of another format, or no plan of at
- * most `mostStages`.
+ * Reads PLAN_FILE's text. Returns null if the text is damaged, of another format or no plan, or if
+ * the plan has more than `mostStages`.
  */
 export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | null {
   const found = unseal<unknown>(text.trimEnd());

@@ -57,8 +57,8 @@ function recordSources(sources: Map<string, Uint8Array>): Plugin {
 }
 
 /**
- * Adds to a plugin's version those of `dosimeter/science`, if the plugin imports it, and of what
- * loads a backend, if the plugin computes.
+ * Adds to a plugin's version the version of `dosimeter/science`, if the plugin imports it, and the
+ * version of what loads a backend, if the plugin computes.
  */
 function fullVersion(
   { code, closure, usesScience }: Bundle,
@@ -256,8 +256,8 @@ export interface Bundle {
 
 /**
  * The path of a source, its mtime and ctime in ms, and its size; −1 for these if nothing is there.
- * The ctime changes even if an edit keeps size and mtime, as `cp -p` may. A folder has size 0, and
- * times because an import may resolve to a file that was added.
+ * The ctime changes even if an edit keeps size and mtime, as `cp -p` may. A folder has size 0; its
+ * times count, since an import may resolve to a file that was added to it.
  */
 type Source = readonly [path: string, mtime: number, ctime: number, size: number];
 

@@ -1,8 +1,8 @@
 /**
  * Spectra of the Fisher information and their summaries, as `fisher.json` holds them
  * (docs/theory.md, Fisher information). The summaries are information bits ½ Σ log λ and Rényi
- * entropies. Each is given raw, as in the paper, and normalised (of λ/Σλ, which scaling the kernel
- * does not change). Logarithms are natural.
+ * entropies. Each is given raw, as in the paper, and normalised (of λ/Σλ, which does not change if
+ * the kernel is scaled). Logarithms are natural.
  *
  * The spectrum is computed without a P × P matrix. J is the Jacobian of the outputs, K = JJᵀ the
  * kernel, and 𝓛 weights the outputs (`trueFisher`). For G = 𝓛ᵀJ, the matrices GᵀG/N (P × P) and
@@ -77,7 +77,7 @@ export interface SpectrumSummary {
   }[];
 }
 
-/** The summary of the true Fisher information of the first `rows` rows alone. */
+/** The summary of the true Fisher information over the first `rows` rows. */
 type RowSensitivity = { readonly rows: number } & Pick<
   SpectrumSummary,
   'count' | 'information_bits' | 'information_bits_normalised'

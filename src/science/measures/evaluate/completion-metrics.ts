@@ -68,9 +68,8 @@ const squadWords = (text: string): string[] =>
 
 /**
  * Returns the F1 of the output's words against the answer's, by SQuAD's evaluation script
- * (Rajpurkar et al. 2016): a word counts as common as many times as it is in both texts. As in
- * SQuAD 2.0's script (2018), F1 is 1 if neither text has a word, and 0 if only one of them has. In
- * [0, 1].
+ * (Rajpurkar et al. 2016): words in common count with multiplicity. As in SQuAD 2.0's script
+ * (2018), F1 is 1 if neither text has a word, and 0 if only one of them has. In [0, 1].
  */
 export function tokenF1(output: string, answer: string): number {
   const [given, wanted] = [squadWords(output), squadWords(answer)];
@@ -98,7 +97,7 @@ export const hasRougeWord = (text: string): boolean => rougeWords(text).length >
 /**
  * Returns ROUGE-L (Lin 2004): the F-measure (β 1) of the longest common subsequence of words, as
  * Google's rouge-score computes it on the whole text. In [0, 1]; 0 if one of the texts has no word,
- * and so for every text without Latin letters and digits.
+ * that is neither a–z nor a digit.
  */
 export function rougeL(output: string, answer: string): number {
   if (!hasRougeWord(output) || !hasRougeWord(answer)) return 0;

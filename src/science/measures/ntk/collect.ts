@@ -57,8 +57,8 @@ interface Passes {
 }
 
 /**
- * Runs the forward pass and one backward pass per output. `keep` makes a tensor outlive the passes,
- * as one of this layer's.
+ * Runs the forward pass and one backward pass per output. `keep` makes a tensor of `layer` outlive
+ * the passes.
  */
 function runPasses(
   model: AdaptedModel,

@@ -73,8 +73,7 @@ const gram: Contraction = (termBlocks, coefficient, sum) => {
       blocks.slice(0, i + 1).forEach((y, j) => {
         const similarity = matmul(x.b, y.b, false, true); // (S, S')
         x.a.forEach((a, c) => {
-          // In a block with itself, the class pair (c, d) mirrors (d, c): those with d > c are left
-          // out.
+          // For a block with itself, class pair (c, d) mirrors (d, c): d > c is left out.
           y.a.slice(0, i === j ? c + 1 : y.a.length).forEach((b, d) => {
             const pair = tf.tidy(() => {
               // (S, S')

@@ -93,8 +93,8 @@ const takeColumns = (a: Tensor2D, start: number, width: number): Tensor2D =>
   width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
 
 /**
- * Returns slices of a block's gradients, one for each class: those of `width` of the p columns of
- * a, from column `start` on.
+ * Returns slices of a block's gradients, one for each class: the part that `width` of the p columns
+ * of `a` give, from column `start` on.
  */
 type Slices = (start: number, width: number) => Tensor2D[]; // C × (R, width · q)
 

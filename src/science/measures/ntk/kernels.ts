@@ -184,7 +184,7 @@ export async function kernelSet(
     }
     parts.layers.push({ layer: name, ...traces });
   };
-  /** Returns a finished kernel; null if it was not asked for. Call it only once for each kind. */
+  /** Returns a kernel; null if not asked for. Call it once for each kind: it changes the sums. */
   const finish = (kind: KernelKind): Kernel | null => {
     const total = parts.totals.get(kind);
     if (total === undefined) return null;
@@ -231,8 +231,8 @@ export interface KernelModel
 }
 
 /**
- * Returns the kinds of kernels asked for, both by default. The adapter's is left out if it has
- * parameters at no layer.
+ * Returns the kinds of kernels asked for, both by default. Leaves out the adapter's kernel if no
+ * layer has parameters of the adapter.
  */
 export function kindsOf(
   { layers }: { readonly layers: readonly Owned[] },

@@ -1,6 +1,6 @@
 /**
  * One kernel of one layer. Each of its terms is contracted in the cheapest way or, for many rows or
- * wide layers, estimated by random projection. Each side of a term is then projected by a matrix of
+ * wide layers, estimated by random projection: each side of the term is projected by a matrix of
  * random signs, P_a (k, p) and P_b (k, q) with entries ±1/√k, so that a row's gradient G (p, q)
  * becomes P_a G P_bᵀ (k, k):
  *
@@ -125,8 +125,8 @@ export interface TermRecord {
   readonly kernel: KernelKind;
   readonly parameter: 'W' | OwnTerm['parameter'];
   /**
-   * How the term was contracted. `zero`: not at all, since another parameter of the layer is zero
-   * and so the term is. `torch`: in PyTorch's process.
+   * How the term was contracted. `zero`: not at all, since another parameter of the layer is zero,
+   * which makes the term zero. `torch`: in PyTorch's process.
    */
   readonly method: Method | 'zero' | 'torch';
   readonly projected: boolean;
@@ -145,7 +145,7 @@ const toBlock = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): Term
 /**
  * Adds the kernel of one term, given batch by batch, to `sum`: by gradients where a batch has them
  * in place of tokens, else as `job.method` says. Returns how it was contracted, and the operations
- * of both ways.
+ * of both contractions.
  */
 function contract(
   terms: readonly AnyTerm[],
@@ -163,7 +163,7 @@ function contract(
 
 /**
  * Projects one term anew for each replicate, and adds its kernel to that replicate's sum. Returns
- * how the last one was contracted, at the projected sizes.
+ * the last replicate's method and operations, at the projected sizes.
  */
 function contractProjected(
   terms: readonly AnyTerm[],

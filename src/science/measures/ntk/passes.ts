@@ -18,8 +18,8 @@ import { type GradientTerm, ownTerms, ownWidths, zeroTerms } from './terms.ts';
 
 /**
  * Attention computes a score for each pair of positions of a row, padding included. If padding does
- * not count as tokens, this limits the pairs: a batch has at most this many for each token that it
- * may have. A row of 512 tokens has 512 pairs for each token.
+ * not count as tokens, this limits the pairs: a batch has at most this many pairs for each token
+ * that it may have. A row of 512 tokens has 512 pairs for each token.
  */
 const PAIRS_PER_TOKEN = 512;
 
@@ -29,9 +29,9 @@ export interface BatchLimits {
   /** The number of logits of each row. Default: 0. */
   readonly logits?: readonly number[];
   /**
-   * Whether the padding of each row to its batch's longest counts as tokens. Default: true. Layers
-   * compute nothing for padding, so that batches are larger and fewer if it does not count. But for
-   * two tokens t and u in one batch, `gram` computes both (t, u) and (u, t); for tokens of
+   * Whether the padding of each row to its batch's longest counts as tokens. Default: true. If not,
+   * batches are larger and fewer, which costs layers nothing: they compute nothing for padding. But
+   * for two tokens t and u of one batch, `gram` computes both (t, u) and (u, t); for tokens of
    * different batches it computes only one of these.
    */
   readonly countPadding?: boolean;
