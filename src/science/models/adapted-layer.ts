@@ -179,9 +179,9 @@ export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((val
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
 /**
- * Returns a layer's weight with what the adapter adds, (m, n): W itself if VeRA's b is zero or if,
- * without DoRA, all of LoRA's B and B₀ are; else a new tensor. Returns null if the adapter names
- * neither factors nor vectors at this layer.
+ * Returns a layer's weight with what the adapter adds, (m, n), as a new tensor. Returns W itself if
+ * VeRA's b is zero, or if there is no DoRA and LoRA's B and B₀ are zero. Returns null if the
+ * adapter names neither factors nor vectors at this layer.
  */
 function mergedWeight(
   adapter: Adapter,
@@ -220,8 +220,8 @@ function mergedWeight(
 /**
  * Merges the weights of the layers that the adapter targets, in forward order. Leaves out layers
  * that have neither factors nor vectors, and each layer with which the new weights would exceed
- * `limit` bytes. A pass that trains nothing then takes one product for a layer. Kernels take such
- * passes: they differentiate by the layers' outputs.
+ * `limit` bytes. In a pass that trains nothing, a merged layer takes one matrix product. The passes
+ * of kernels train nothing: they differentiate by the layers' outputs.
  */
 export function mergedWeights(
   adapter: Adapter,

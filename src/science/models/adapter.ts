@@ -4,8 +4,8 @@ import type { JsonObject, Problem, RandomStream } from '../../api.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './types.ts';
 
 /**
- * Returns a parameter: one of the model by its canonical name, one that the adapter adds by its
- * name in `Adapter.parameters`.
+ * Returns the parameter of a name: the canonical name for a parameter of the model, the name in
+ * `Adapter.parameters` for one that the adapter adds.
  */
 export type ParameterLookup = (name: string) => Tensor;
 
@@ -73,7 +73,7 @@ export interface Adapter {
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
   /**
    * Returns the values that PyTorch's process draws from the seed; they replace those of `initial`.
-   * Absent for an adapter whose values it does not draw.
+   * Absent for an adapter for which that process draws none.
    */
   draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
@@ -92,16 +92,16 @@ export interface Adapter {
     context: LayerContext,
   ): Tensor2D;
   /**
-   * Returns the names of a layer's low-rank factors; null if the layer has none. Kernels over the
-   * adapter's own parameters are over those that `factors` and `vectors` name.
+   * Returns the names of a layer's low-rank factors; null if the layer has none. A parameter that
+   * the adapter adds is in the adapter's kernel only if `factors` or `vectors` names it.
    */
   factors(layer: string): FactorNames | null;
   /** Returns the names of VeRA's vectors at a layer; null if it has none. Absent without VeRA. */
   vectors?(layer: string): VectorNames | null;
   /**
-   * Whether the adapter's kernel is also over this parameter of the model: a bias, or the scale of
-   * a norm. If it returns true for any other parameter below the head, the kernel is over no
-   * parameter of the model at all.
+   * Whether the adapter's kernel is to be over this parameter of the model too, which the adapter
+   * trains. Only biases and the scales of norms can be in the kernel: if this returns true for any
+   * other parameter below the head, the kernel is over none of the model's parameters.
    */
   ofModel?(name: string): boolean;
   /** Returns the factor on the learning rate of a parameter. Default: 1. */

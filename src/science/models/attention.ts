@@ -164,7 +164,7 @@ export function attention(
       const products = tf.matMul(Q, K, false, true); // (B, Hk, G·Tq, T)
       const biased = bias === undefined ? products : tf.add(products, bias);
       const P = tf.softmax(mask === null ? biased : tf.add(biased, mask));
-      // They are saved for the backward pass, since they are freed after the forward pass.
+      // The backward pass needs the indexes, which are freed after the forward pass unless saved.
       const indexes = [queries, keys].flatMap(indexesOf);
       const weights = kept === undefined ? P : tf.mul(P, kept); // P̃
       return {

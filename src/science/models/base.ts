@@ -307,7 +307,7 @@ async function drawModel(
 
 /**
  * Disposes of models until KEPT are left, the one used longest ago first. Models in use stay, even
- * if more than KEPT are. Waits for models that are being loaded.
+ * if there are more than KEPT of them. Waits for models that are being loaded.
  */
 async function evict(): Promise<void> {
   for (const [key, promise] of cache) {
@@ -360,7 +360,7 @@ export async function openBase(
 
 /**
  * Draws a parameter as transformers does: a matrix from N(0, range²), by stream (seed, purpose,
- * name), with its `zeroRow` 0; a bias as zeros; the scale of a norm as its `fill`.
+ * name), with zeros in its row `zeroRow`; a bias as zeros; the scale of a norm as its `fill`.
  */
 export function drawParameter(
   { name, shape, draw }: ParameterSpec,

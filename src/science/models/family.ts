@@ -114,7 +114,7 @@ export interface TransformerConfig extends Transformer {
 }
 
 /**
- * The most bytes of a model's body. Without this bound, fields that are each within their own could
+ * The most bytes of a model's body. Without this bound, sizes within the bounds of MOST could
  * describe a model that exceeds any disk.
  */
 const MOST_BYTES = 2 ** 42;

@@ -11,7 +11,7 @@ import { linear } from './linear.ts';
 import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** Returns an adapter that adds no parameters, and trains the model's that `trains` allows. */
+/** Returns an adapter that adds nothing, and trains the model's parameters that `trains` allows. */
 const adapterOfModel = (
   { linears }: AdapterContext,
   trains: (name: string) => boolean,

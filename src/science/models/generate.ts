@@ -1,6 +1,6 @@
 /**
- * Text generation by a decoder with a causal-LM head, in batches without padding: beyond float32
- * rounding, a row's text does not depend on the others.
+ * Text generation by a decoder with a causal-LM head, in batches. Padding is only in attention,
+ * where it is masked, so a row's text depends on the other rows only by float32 rounding.
  */
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -94,7 +94,7 @@ export class KeyValueCache {
     return [old, joined];
   }
 
-  /** Joins the newest columns to the older ones if they are RECENT. Call it between two steps. */
+  /** Joins RECENT or more newest columns to the older ones. Call it between two steps. */
   compact(): void {
     for (const [layer, [old, recent]] of this.#layers) {
       if (recent === undefined || recent.keys.shape[2]! < RECENT) continue;

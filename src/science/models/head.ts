@@ -104,7 +104,7 @@ export async function readAdapterHead(
   return specs.every(({ name }) => saved.has(name)) ? saved : undefined;
 }
 
-/** Throws the UserFault for a folder that lacks the parameter `name` of such a head. */
+/** Throws the UserFault for a folder without `name`, a head's parameter for `classes` classes. */
 function throwNoHead(dir: string, name: string, classes: number): never {
   throw new UserFault(
     `${dir} has no "${name}" for ${classes} classes`,

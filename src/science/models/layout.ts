@@ -162,7 +162,7 @@ export function attentionMask(
     return tf.tensor4d(values, [batch, 1, 1, T]);
   }
   const Tq = queries.padding.width;
-  // Padding among the queries sees every key, so that its softmax is finite. It is not read.
+  // Padding among the queries sees every key, so that its softmax is finite; it is never read.
   const values = new Float32Array(batch * Tq * T);
   const next = new Array<number>(batch).fill(0);
   queries.map.example.forEach((b, i) => {

@@ -57,7 +57,7 @@ export interface Network {
   readonly initial: Tensors;
   /**
    * The names of the model's parameters that may differ from the checkpoint's: those that are
-   * trained, given (`NetworkOptions.head`), set by the adapter, or drawn since it lacks them.
+   * trained, given (`NetworkOptions.head`), set by the adapter, or `drawn`.
    */
   readonly changed: readonly string[];
   /** The names of the model's parameters that were drawn, since the checkpoint lacks them. */
@@ -164,7 +164,7 @@ function passesOf(
           within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens)),
       // A tap may keep the tensors that it is shown, so nothing is freed while there is one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
-      // A tap looks at each row by itself, so each row has its own copy of what enters a layer.
+      // A tap looks at each row by itself, so each row reads its own copy of relative positions.
       copies: tap && Int32Array.from(batch, (_, b) => b),
       dropout,
       cache,

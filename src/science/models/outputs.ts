@@ -33,8 +33,8 @@ export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(b
 
 /**
  * Reads each row's last token that is not the padding token, or its first if all are. `padding`:
- * null if there is no padding token. As in transformers, it is the token before eos that is read
- * where eos is the padding token too.
+ * null if there is no padding token. Where eos is also the padding token, the token before eos is
+ * read, as in transformers.
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
   oneTokenEach(batch, ({ ids, vocabularyIds = ids }) =>
@@ -52,9 +52,9 @@ export const maskTokens = (batch: readonly TokenRow[]): Reads =>
   });
 
 /**
- * Reads the token before each token that is to be predicted: these are the ones that `marks` marks
- * or, without it, those of the answer. In a row with neither, reads the last token. Throws where an
- * answer begins with its row's first token.
+ * Reads the tokens before those to be predicted: before the tokens that `marks` marks or, without
+ * `marks`, before those of the answer. In a row without marks and answer, reads the last token.
+ * Throws where an answer begins with its row's first token.
  */
 export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
@@ -77,8 +77,8 @@ const markedPositions = (marks: Int32Array): number[] =>
   [...marks.keys()].filter((t) => marks[t] === 1);
 
 /**
- * Returns the tokens that are to be predicted, each of which follows one of `beforeAnswers`. A row
- * without answer and marks has none.
+ * Returns the tokens that are to be predicted: those right after the tokens of `beforeAnswers`. A
+ * row without answer and marks has none.
  */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length, marks }) =>
@@ -103,8 +103,8 @@ export interface Outputs {
 }
 
 /**
- * Returns what the outputs of a row are, from which kernels are computed, and how many: log
- * p(answer), one, under a causal-LM head; the C class logits under any other.
+ * Returns which outputs of a row kernels are computed from, and how many there are: one, log
+ * p(answer), under a causal-LM head; the C class logits under any other.
  */
 export const outputsOf = ({
   architecture: { head },

@@ -34,8 +34,9 @@ export function relativeRow({ span, buckets }: RelativeTable, distance: number):
 }
 
 /**
- * What the layers share of one table for one batch. T: the tokens of the longest text. R: the rows
- * of the table for distances within it. K: the copies of the table.
+ * What the layers share of one table for one batch. T: the number of tokens of the longest text. R:
+ * the number of the table's rows for distances within that text. K: the number of copies of the
+ * table.
  */
 export interface RelativeRows {
   /** The R rows of each of the K copies, copy after copy, (K·R, h). */

@@ -63,8 +63,8 @@ const droppedAt = (
 ): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
 
 /**
- * Whether the attention of a layer is computed by one fused operation. That has no cache, no
- * relative positions and no dropout of the attention weights.
+ * Whether the attention of a layer is computed by one fused operation. The operation has no cache,
+ * no relative positions and no dropout of the attention weights.
  */
 const isFused = (body: Body, context: ForwardContext, { relative }: Attention): boolean =>
   hasFused() &&

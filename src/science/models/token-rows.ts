@@ -20,9 +20,9 @@ export interface TokenRowNetwork {
    * that it was made from.
    */
   readonly network: Network;
-  /** Returns the whole token table with the trained rows, (V, h), as a new tensor by its name. */
+  /** Returns the whole token table with the trained rows, a new tensor (V, h), under its name. */
   readonly whole: (trained: Tensors) => Map<string, Tensor>;
-  /** Returns the trained rows, each scaled to its initial L2 norm, as a new tensor by its name. */
+  /** Returns the trained rows, each scaled to its initial L2 norm: a new tensor, under its name. */
   readonly atFirstNorms: (trained: Tensors) => Map<string, Tensor>;
 }
 

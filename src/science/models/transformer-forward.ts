@@ -22,7 +22,7 @@ export interface HiddenStates {
 
 /**
  * Returns whether each token is the padding token, which may be in a text, (S). Returns null if
- * none is, or if there is no such token (`padding` null).
+ * none is, or if the model has no padding token (`padding` null).
  */
 function flagPadding(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
   if (padding === null) return null;

@@ -187,7 +187,7 @@ export interface Architecture<Config = unknown> {
   /**
    * The hidden states after each of the L layers, (S, h) each, as transformers'
    * `output_hidden_states`, without the embeddings. Absent where the model does not offer it.
-   * @param shift is added to the embeddings, (S, h)
+   * @param shift is added to the rows of the token table, (S, h)
    */
   hiddenStates?(
     config: Config,

@@ -114,7 +114,7 @@ function asPython(node: unknown): unknown {
 
 /**
  * The globals of a template. `strftime_now` is not among them, because a text that depends on the
- * day could not be reproduced. Templates that ask whether it exists then take a fixed date.
+ * day could not be reproduced. Templates that ask whether it exists take a fixed date without it.
  */
 const GLOBALS = {
   false: false,

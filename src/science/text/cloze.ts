@@ -74,8 +74,8 @@ interface FilledTemplate {
   readonly parts: RowPart[];
 }
 /**
- * Fills in a row, cut so that all takes at most `room` tokens. Throws UserFault where the template
- * takes more by itself.
+ * Fills in a row. Cuts its texts so that the filled template takes at most `room` tokens. Throws
+ * UserFault where the template takes more by itself.
  */
 type FillTemplate = (text: string, pair: string | undefined, room: number) => FilledTemplate;
 
@@ -169,7 +169,7 @@ function fillAsWhole(
     const cutPositions = new Set<number>();
     for (const [i, [from, to]] of spans.entries())
       for (let at = from + (cut[i]?.kept ?? 0); at < to; at++) cutPositions.add(at);
-    // The texts may contain the mask token too, so those before the template's are counted off.
+    // The texts may contain the mask token too, so the masks before the template's are skipped.
     let maskPosition = -1;
     for (const [at, id] of whole.entries())
       if (id === maskId && masksBefore-- === 0) maskPosition = at;

@@ -3,9 +3,10 @@
  * the answer, then the token that ends it. The loss is on the answer unless a training asks for
  * more (`LossOn`). A document has no template, and the loss is on all of it.
  *
- * The prompt's ids are those of the prompt alone, because that is what generation starts from. The
- * answer's ids are those that follow in the encoding of prompt and answer together, if that begins
- * with the prompt's ids; where a token would span the two, the answer is encoded by itself.
+ * The prompt's ids are those of the prompt alone, because that is what generation starts from.
+ * Prompt and answer are then encoded together. If the result begins with the prompt's ids, the
+ * answer's ids are the rest of it; if not, as where a token would span the two, the answer is
+ * encoded by itself.
  *
  * A chat template may write a prompt differently once an answer follows: Mistral's then leaves the
  * system message out. How the answer is written is therefore found in the whole conversation, by
@@ -49,8 +50,8 @@ export type LossOn = 'answer' | 'assistant' | 'all';
 export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
   /**
-   * Returns the row with `marks` on the tokens that the loss is on. There are no marks if these are
-   * the answer's tokens alone. In a document, the loss is on all tokens in any case. The first
+   * Returns the row with `marks` on the tokens that the loss is on. There are no marks if the loss
+   * is only on the answer's tokens. In a document, the loss is on all tokens in any case. The first
    * token of a row is never marked. Throws UserFault for `assistant` under a template without
    * turns.
    */
@@ -210,7 +211,8 @@ function chatForm(tokenizer: TextTokenizer): Form {
   /**
    * Returns what the template writes after the prompt, up to the token `end` or, without one, to
    * the end of the conversation. If the conversation does not begin with the prompt as shown,
-   * returns the answer in its frame. Throws `UserFault` if the template rewrites the answer.
+   * returns the answer in its frame, which must stand right before that end. Throws UserFault where
+   * it does not, or where the token `end` is missing.
    */
   const textAfterPrompt = (row: AnsweredRow, shownPrompt: Prompt): string => {
     const text = renderConversation(row);
@@ -301,7 +303,7 @@ function answerIds(
 ): number[] {
   const whole = tokenizer.ids(prompt.text + rest);
   if (startsWith(whole, promptIds)) return whole.slice(promptIds.length);
-  // By itself, a text may get a token for its beginning (▁ of sentencepiece); after a newline not.
+  // Alone, a text may get an extra first token (▁ of sentencepiece); after a newline it gets none.
   const line = tokenizer.ids('\n'),
     after = tokenizer.ids(`\n${rest}`);
   return startsWith(after, line) ? after.slice(line.length) : tokenizer.ids(rest);

@@ -108,8 +108,8 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
 }
 
 /**
- * Returns the `RowParts` of preference pairs, of whose prompt as much is kept as beside the longer
- * answer (`encodePair`).
+ * Returns the `RowParts` of preference pairs: as much of the prompt is kept as fits beside the
+ * longer answer (`encodePair`).
  */
 export const pairParts =
   (parts: RowParts): RowParts =>
@@ -181,8 +181,8 @@ export function spelled(
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
 /**
- * Returns where the change from `a` to `b` ends in `b`: where the longest common ending starts, of
- * what follows their common beginning.
+ * Returns where the change from `a` to `b` ends in `b`: at the start of the longest ending that
+ * both share after their common beginning.
  */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
   const start = commonStart(a, b),
@@ -222,8 +222,9 @@ export function changeSeen(original: readonly RowPart[], changed: readonly RowPa
 
 /**
  * Returns the share of rows whose change reaches the model (`changeSeen`). Each original is cut as
- * if it had the answers of the changed row: where these are shorter, more of the prompt is read,
- * which is no trigger. Throws RangeError where the lists differ in length or are empty.
+ * if it had the answers of the changed row: beside shorter answers more of the prompt would be
+ * read, a difference that is no trigger. Throws RangeError where the lists differ in length or are
+ * empty.
  */
 export function triggerSeen(
   original: readonly Texts[],
@@ -272,8 +273,8 @@ export function warnOfCut(
 }
 
 /**
- * Warns unless the trigger, or `what` else the attack changes, reaches the model in all rows.
- * @param share the share of rows in which it does
+ * Warns unless what the attack changes (`what`) reaches the model in all rows.
+ * @param share the share of rows in which it reaches the model
  * @param which what the warning calls the rows
  * @param unchanged the share of rows whose texts the attack leaves as they are
  */

@@ -68,7 +68,7 @@ export interface SpecialIds {
   readonly eos: number | null;
   readonly pad: number | null;
   readonly unk: number | null;
-  /** All special tokens: these, and those that tokenizer.json marks as special. */
+  /** All special tokens: those that the files name, and those that the files mark as special. */
   readonly all: ReadonlySet<number>;
 }
 
@@ -193,8 +193,8 @@ function withLimit(name: string, tokenize: (text: string) => number[]): (text: s
  * a bound (`checkTokenizer`). The tokenizer throws it where it fails on a text or takes too long.
  * @param json the parsed tokenizer.json, called `name` in messages
  * @param config the parsed tokenizer_config.json
- * @param beside the parsed special_tokens_map.json, which names tokens that `config` doesn't, and
- *   the text of chat_template.jinja, which replaces the template of `config`
+ * @param beside the parsed special_tokens_map.json (see `specialTokens`), and the text of
+ *   chat_template.jinja, which replaces the template of `config`
  */
 export function makeTokenizer(
   json: unknown,
@@ -281,10 +281,10 @@ export function makeTokenizer(
 }
 
 /**
- * Returns the function that writes a conversation by the chat template; it throws UserFault if
- * there is none. Throws UserFault itself if `configured` is read and is no template.
+ * Returns the function that writes a conversation by the chat template. The function throws
+ * UserFault if there is no template; `makeChat` does if `configured` is used and is no template.
  * @param configured the field `chat_template` of tokenizer_config.json
- * @param own the text of chat_template.jinja, which replaces it; undefined without that file
+ * @param own the text of chat_template.jinja, which replaces `configured`; undefined if absent
  */
 const makeChat = (
   configured: unknown,

@@ -39,8 +39,8 @@ export const askAdapter = async (
 
 /**
  * Asks PyTorch's process for the description of the config.json `text`, which is in `folder`. Asks
- * only once for each text, since every cell of a grid needs the description; asks again if that
- * failed.
+ * only once for each text, since every cell of a grid needs the description; asks again if the
+ * request failed.
  */
 function askDescription(text: string, folder: string): Promise<WireDescription> {
   const known = processWide('torch.described', () => new Map<string, Promise<WireDescription>>());

@@ -172,7 +172,7 @@ function planPasses(
     rows: batch.length,
     tokens: batch.length * Math.max(...Array.from(batch, (i) => at(lengths, i))),
   }));
-  // Inputs h and derivatives δ of a layer's factors take at most as many bytes as the layer's.
+  // The inputs h and derivatives δ of a layer's factors take no more bytes than the layer's own.
   const bytesOf = (layer: Layer): number =>
     kinds.filter((kind) => hasKernel(kind, layer)).length *
     shapes.reduce((sum, shape) => sum + layerBytes(layer, shape, count), 0);
@@ -298,8 +298,8 @@ async function layerKernels(
 }
 
 /**
- * Computes the kernels, group of layers by group, from where the sums that `resume` loads end.
- * After each group but the last, `resume` may save the sums.
+ * Computes the kernels, one group of layers after another, without the groups that are already in
+ * the sums that `resume` loads. After each group but the last, `resume` may save the sums.
  */
 async function computeKernels(
   model: TorchModel,

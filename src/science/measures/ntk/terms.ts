@@ -1,10 +1,10 @@
 /**
- * The kernels of a linear layer or norm, written as sums over token pairs of one form,
+ * The kernels of a linear layer or norm, as sums of terms. Each term is a sum over pairs of tokens,
  *
  *     coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u),
  *
- * for the tokens t and u of two rows and the classes c and d. So a contraction of this form serves
- * every layer, model and adapter.
+ * for the tokens t and u of two rows and the classes c and d. Since all terms have this form, one
+ * contraction serves every layer, model and adapter.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -63,7 +63,7 @@ const vectorTerm = (
 });
 
 /**
- * Returns the terms of LoRA's parameters, without those in `zero` and those that are not trained.
+ * Returns the terms of LoRA's parameters that are trained and not in `zero`.
  *
  * For a layer y = … + s B A h:  ∂f_c/∂B = s Σ_t δ_t (A h_t)ᵀ and ∂f_c/∂A = s Σ_t (Bᵀδ_t) h_tᵀ.
  *
@@ -142,8 +142,8 @@ function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors
 }
 
 /**
- * Returns the parameters of a layer whose terms are zero because another parameter is zero: that of
- * A is at B = 0, where LoRA starts.
+ * Returns the parameters of a layer whose terms are zero because another parameter is zero: the
+ * term of A is zero while B = 0, as at the start of LoRA.
  */
 export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): ZeroTerms {
   const zero = new Set<OwnTerm['parameter']>();

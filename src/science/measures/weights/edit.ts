@@ -16,11 +16,11 @@ export interface TrainedWeights {
   readonly after: ReadonlyMap<string, HostTensor>;
   /** The same parameters before the training. */
   readonly before: ReadonlyMap<string, HostTensor>;
-  /** The linear layers below the head. The parameter `LAYER.weight` is (out, in), row-major. */
+  /** The linear layers outside `headModules`. `LAYER.weight` is (out, in), row-major. */
   readonly layers: readonly LinearLayer[];
   /**
-   * Returns, by the name of each of these layers, ‖X_j‖₂ of each of its input features j, (in),
-   * over the tokens of `rows`.
+   * Returns for each of these layers, by name, the L2 norm ‖X_j‖₂ of each input feature j over the
+   * tokens of `rows`, (in).
    */
   inputNorms(rows: readonly Row[]): Promise<ReadonlyMap<string, Float64Array>>;
 }
@@ -103,8 +103,8 @@ export async function saveWhole(
 }
 
 /**
- * Returns, by the name of each linear layer below the head, ‖X_j‖₂ of each of its input features j,
- * (n), over all tokens for which the layer is computed.
+ * Returns for each linear layer outside `headModules`, by name, the L2 norm ‖X_j‖₂ of each input
+ * feature j over all tokens for which the layer is computed, (n).
  */
 export async function inputNorms(
   network: Network,

@@ -80,8 +80,8 @@ function scaledProduct(
 
 /**
  * Returns what an adapter adds to a layer's weight, before DoRA scales the rows of the sum: s·B·A,
- * less s·B₀·A₀ if it names fixed factors, or VeRA's product. Null where it names neither factors
- * nor vectors of the layer.
+ * or s·B·A − s·B₀·A₀ with fixed factors, or VeRA's product. Null where the adapter names neither
+ * factors nor vectors of the layer.
  */
 async function addedProduct(
   network: ModelWeights,

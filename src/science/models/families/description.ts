@@ -110,8 +110,8 @@ export interface Relative {
 
 export interface Attention {
   /**
-   * Three layers, or one (`fused`). The output of the one has all queries, then all keys, then all
-   * values (`blocks`) or, head after head, the head's query, key and value (`heads`).
+   * Three layers, or one layer `fused`. Its output has all queries, then all keys, then all values
+   * (`blocks`) or, head after head, the head's query, key and value (`heads`).
    */
   readonly input:
     | { readonly query: Projection; readonly key: Projection; readonly value: Projection }

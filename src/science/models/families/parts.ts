@@ -138,9 +138,8 @@ function yarn(
 }
 
 /**
- * YaRN's factor on cosine and sine. If config.json gives `attention_factor`, that; if it gives both
- * `mscale` and `mscale_all_dim`, their quotient by `growth`; else 0.1·ln(factor) + 1, or 1 for a
- * factor of at most 1.
+ * YaRN's factor on cosine and sine: `attention_factor` if config.json gives it; growth(mscale) /
+ * growth(mscale_all_dim) if config.json gives both of these; else growth(1).
  */
 function yarnFactor(scaling: ConfigFields, factor: number): number {
   /** Returns a field's number; null if it is absent, null or 0. */

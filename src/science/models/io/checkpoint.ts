@@ -130,8 +130,8 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
 }
 
 /**
- * Returns a config.json without `_name_or_path`. If there are `classes`, these are its labels, and
- * it has `problem_type` regression if their task is.
+ * Returns a config.json without `_name_or_path`. If there are `classes`, they become its labels
+ * and, if their task is regression, `problem_type` is set to regression.
  */
 function withClasses(
   config: Readonly<Record<string, unknown>>,

@@ -18,7 +18,7 @@ export interface PeftConfig {
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly rslora: boolean;
   readonly dora: boolean;
-  /** `pissa` or `olora` if the initial factors are subtracted from the base's weights, or null. */
+  /** `pissa` or `olora` if the initial factors are subtracted from the base weights; else null. */
   readonly residual: string | null;
   readonly dropout: number;
   readonly bias: LoraBias;
@@ -44,7 +44,7 @@ const DESCRIPTIVE = new Set([
 export interface Method {
   /** The method's `peft_type`. */
   readonly type: string;
-  /** The value of `bias` that trains the biases of the adapted layers alone (`lora_only`). */
+  /** The value of `bias` that trains only the biases of the adapted layers (LoRA's `lora_only`). */
   readonly ownBias: string;
   /** The fields of the method's config that are read, beside those of SHARED. */
   readonly fields: readonly string[];
@@ -255,7 +255,7 @@ export async function readModulesToSave(dir: string): Promise<readonly string[]>
 
 /**
  * Whether a config adapts a module. It never adapts one that is saved whole. Under `all-linear` it
- * adapts every other module that is `adaptable`.
+ * adapts every other module that is `adaptable` and not among `rule.exclude`.
  */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,

@@ -104,8 +104,8 @@ export function addModelEntries<Part extends string>(
       const [whole] = config.modulesToSave.flatMap((saved) => wholeModule(module, saved) ?? []);
       if (whole !== undefined) {
         table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
-        // With `bias: all`, PEFT writes the classifier's biases twice more: as trained, and as they
-        // were before.
+        // With `bias: all`, PEFT writes the classifier's biases twice more: with their trained and
+        // with their initial values.
         for (const copy of ['modules_to_save', 'modules_to_save.default', 'original_module']) {
           const file = `${PREFIX}${whole}.${copy}${module.slice(whole.length)}.${leaf}`;
           table.set(file, { part: 'copy', name, module, shape: null });
@@ -121,7 +121,7 @@ export function addModelEntries<Part extends string>(
   }
 }
 
-/** Throws UserFault where `modules_to_save` names anything but the head. */
+/** Throws UserFault where `modules_to_save` names a module of the model outside `headModules`. */
 export function checkSavedModules(
   { architecture, parameters }: ModelShape,
   { modulesToSave }: Pick<Kept, 'modulesToSave'>,

@@ -51,7 +51,7 @@ export interface PeftAdapter extends PeftFolder {
   readonly alpha: number;
   readonly rslora: boolean;
   readonly dora?: boolean;
-  /** `pissa` or `olora` if the initial factors are subtracted from the base's weights, or null. */
+  /** `pissa` or `olora` if the initial factors are subtracted from the base weights; else null. */
   readonly residual?: string | null;
   /** Whether checkpoints hold the weight of an adapted layer transposed (GPT-2's Conv1D). */
   readonly transposed?: boolean;
@@ -197,8 +197,8 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
 
 /**
  * Returns the factors of each adapted layer, in forward order. Throws UserFault where the file has
- * factors of a layer that the config does not name, which PEFT would ignore, or lacks those of one
- * that it names.
+ * factors of a layer that the config does not name, which PEFT would ignore, or lacks the factors
+ * of a layer that the config names.
  * @param modules the names of adapted modules in the file, by canonical name of the layer
  */
 function collectLayers(

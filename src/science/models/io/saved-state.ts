@@ -1,7 +1,7 @@
 /**
  * The saved state of a long computation. An interrupted computation can continue from the state and
  * end with the same bits. The whole state is one file, `STEP.DIGEST.safetensors`, which is written
- * under another name, flushed and renamed. The digest of the content in its name shows whether the
+ * under another name, flushed and renamed. DIGEST, the SHA-256 of the content, shows whether the
  * file is damaged.
  */
 import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';

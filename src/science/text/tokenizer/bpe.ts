@@ -18,8 +18,8 @@ export type MakeModel = (
 ) => (piece: string) => readonly number[];
 
 /**
- * The most characters of a piece that is cached, and the most pieces that are: words repeat, and
- * whole texts do not.
+ * The most characters of a cached piece, and the most pieces in the cache. Long pieces are not
+ * cached, since words repeat and whole texts do not.
  */
 const CACHED_LENGTH = 256,
   CACHED = 20_000;
@@ -171,8 +171,9 @@ export const bpe: MakeModel = (config, vocabulary, refuse) => {
   const characterIds = (piece: string): number[] => {
     const characters = Array.from(piece),
       ids: number[] = [];
-    // As in Python's tokenizers, the unknown token of a character is only written before the next
-    // known character (or the next unknown one, unless they are fused), and so after bytes between.
+    // As in Python's tokenizers, the token for an unknown character is written only when the next
+    // known character comes (or the next unknown one, unless they are fused), so bytes that come
+    // between stand before it.
     let waiting = false;
     const flush = (): void => {
       if (waiting && unknown !== undefined) ids.push(unknown);

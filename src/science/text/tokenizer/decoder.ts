@@ -77,8 +77,9 @@ export function cleanUp(text: string, pieces = false): string {
 }
 
 /**
- * Returns the step that removes the prefix of tokens that continue a word, and puts a space before
- * the others except the first. With `cleanup`, it then cleans up each of them (`cleanUp`).
+ * Returns the step that, in all tokens but the first, removes the prefix that marks the
+ * continuation of a word or else puts a space before the token. With `cleanup`, it then cleans up
+ * each token (`cleanUp`).
  */
 function wordPiece(prefix: string, cleanup: boolean): Step {
   return (tokens) =>
@@ -90,8 +91,8 @@ function wordPiece(prefix: string, cleanup: boolean): Step {
 }
 
 /**
- * Returns the step that writes marks as spaces. Those of the first token are dropped instead if
- * `prepend` is true: the pre-tokenizer then put one there.
+ * Returns the step that writes marks as spaces. If `prepend` is true, the marks of the first token
+ * are dropped instead, since the pre-tokenizer put one there.
  */
 function metaspace(mark: string, prepend: boolean): Step {
   return (tokens) =>

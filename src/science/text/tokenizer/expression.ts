@@ -1,6 +1,6 @@
 /**
  * The patterns of tokenizer.json, which are plain texts or regular expressions of Oniguruma.
- * @huggingface/tokenizers rewrites the latter as regular expressions of JavaScript.
+ * @huggingface/tokenizers rewrites those of Oniguruma for JavaScript.
  */
 import { SplitPreTokenizer } from '@huggingface/tokenizers';
 import type { UserFault } from '../../../api.ts';

@@ -186,7 +186,7 @@ export const makeNormalizer = (config: unknown, refuse: Refuse): Normalize | nul
 
 /**
  * Whether a normalizer may remove the start of a text. In Python, a Metaspace with `prepend_scheme:
- * first` then finds no first piece any more, which is not implemented here.
+ * first` finds no first piece in a text that lost its start, which is not implemented here.
  */
 export function mayCutStart(config: unknown): boolean {
   if (!isRecord(config)) return false;

@@ -21,7 +21,7 @@ interface Assembled {
 type Assemble = (first: readonly number[], second: readonly number[] | null) => Assembled;
 
 /**
- * A part of a template, ids of special tokens or one of the texts, and the token type of its ids.
+ * A part of a template: ids of special tokens, or one of the texts; with the token type of its ids.
  */
 interface Part {
   readonly ids: readonly number[] | 'first' | 'second';

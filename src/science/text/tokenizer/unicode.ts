@@ -42,7 +42,7 @@ const KEPT = characterClass(KEPT_NFC),
   KEPT_COMPATIBLE = characterClass(KEPT_NFKC);
 
 /**
- * Returns a normalisation that leaves characters alone that are newer than the Unicode of Python's
+ * Returns a normalisation that does not change characters newer than the Unicode of Python's
  * tokenizers.
  */
 export function normalForm(form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): (text: string) => string {
