@@ -1,7 +1,7 @@
 /**
  * Reads files of runs and of a store that may be hostile: no link is followed below the root, only
  * regular files are opened, and no more is read than a limit allows. A folder is watched by the
- * system's notifications and by a slow poll, since network file systems send none.
+ * system's notifications and by a slow poll, since network file systems send no notifications.
  */
 import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
@@ -114,9 +114,7 @@ export function lineReader(options: LineOptions): () => Promise<void> {
     skipping = false,
     /** The number of line breaks that have been read. */
     lines = 0;
-  /**
-   * Begins the file anew: at its start or, if it is larger than `most`, that far before its end.
-   */
+  /** Begins the file anew: at its start or, if it is larger, `most` bytes before its end. */
   const restart = (size: number): void => {
     const from = most === undefined ? 0 : Math.max(0, size - most);
     offset = from;
@@ -186,7 +184,7 @@ interface WatchOptions {
   /** Calls never overlap. */
   readonly read: () => Promise<void>;
   readonly onFault: (error: unknown) => void;
-  /** How long after a change it is read, in milliseconds; changes until then share the read. */
+  /** The time from a change to the read, in milliseconds; changes in this time share the read. */
   readonly leastMs?: number;
   /** The time between two reads without a notification, in milliseconds. */
   readonly lookMs?: number | undefined;
@@ -210,7 +208,7 @@ export function watchFolders(options: WatchOptions): Watching {
     });
     return pending;
   };
-  /** Has the folders read after `leastMs`, unless that is about to happen already. */
+  /** Plans a read after `leastMs`, unless one is planned already. */
   const notice = (): void => {
     if (timer !== null || closed) return;
     timer = setTimeout(() => {

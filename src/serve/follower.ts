@@ -22,7 +22,7 @@ const PLAN_BYTES = 64 * MB,
 const JOURNAL_LINES = 10 * MOST_STAGES;
 /**
  * What the JSON of a whole file, and of a line, may hold (`findExcess`). Per stage, a plan has some
- * 10 values and 2 lists. Only its objects for groups of stages have names.
+ * 10 values and 2 lists, but no object with names: only its groups of stages are objects.
  */
 const FILE_LIMITS = { values: 40 * MOST_STAGES, lists: 4 * MOST_STAGES, names: MOST_STAGES },
   LINE_LIMITS = { values: 10_000, names: 1000 };
@@ -65,8 +65,8 @@ export class Follower {
   }
 
   /**
-   * What the files say about the run. It is another object after the plan was read or the journal
-   * was replaced.
+   * What the files say about the run. Once the plan has been read, or the journal was replaced,
+   * this is a new object.
    */
   get record(): RunRecord {
     return this.#projection.record;
@@ -112,8 +112,8 @@ export class Follower {
   }
 
   /**
-   * Returns a function that reads what the journal has gained; first, the journal from its start. A
-   * line that is no sealed event counts as damaged.
+   * Returns a function that reads the journal from its start at the first call, and at later calls
+   * what it has gained. A line that is no event with a valid checksum counts as damaged.
    */
   #journalReader(): () => Promise<void> {
     return lineReader({
@@ -154,7 +154,7 @@ export class Follower {
     if (changes !== null) this.#tell('changes', changes);
   }
 
-  /** Reads the plan once, when it is there, and has the journal read from its start after that. */
+  /** Reads the plan as soon as it is there, once. The journal is then read again from its start. */
   async #readPlan(): Promise<void> {
     if (this.#planState !== 'missing') return;
     const text = await readInside(this.#inside(PLAN_FILE), PLAN_BYTES);

@@ -172,8 +172,8 @@ export class Projection {
   });
 
   /**
-   * Returns the indexes of stages to show anew: those that have changed and, when the run ends or
-   * goes on again, those that are shown otherwise because of it.
+   * Returns the indexes of stages to show anew: those that have changed and, if the run has ended
+   * or gone on again since the last call, those whose shown state depends on that.
    */
   #takeIndexes(): readonly number[] {
     const { record } = this;
@@ -210,8 +210,8 @@ const movingMean = (mean: number | undefined, value: number): number =>
   mean === undefined ? value : mean + NEWEST_WEIGHT * (value - mean);
 
 /**
- * Returns the estimated seconds until the last of these stages ends: the longest time left or, if
- * that is larger, the sum of each time left divided by the stage's `places`. Null if the time of a
+ * Returns the estimated seconds until the last of these stages ends: the longest time left, or the
+ * sum of each time left divided by the stage's `places`, whichever is larger. Null if the time of a
  * stage can't be estimated yet. The time of a running stage follows from its progress. Without
  * progress, it is the time expected before the run, times the mean ratio of actual to expected time
  * in its kind. Without an expectation, it is the mean time of its kind or, if none of its kind has

@@ -202,7 +202,7 @@ export class RunRecord {
   apply(event: JsonObject): void {
     const at = parseTime(event['time']);
     this.heard = at ?? this.heard;
-    // A run that another process resumes names that process.
+    // The event `created` names the run's process. A later event could name another one.
     if (typeof event['owner'] === 'string') this.process = parseProcess(event);
     switch (parseText(event['event']) ?? '') {
       case 'created':
@@ -264,8 +264,8 @@ export class RunRecord {
 
   /**
    * Returns the stage that an event names, and marks it as changed. Adds a stage that the plan
-   * lacks; with MOST_STAGES there already, counts it as left out instead (`#later`) and returns
-   * null, as for an event without a usable name of a stage.
+   * lacks or, if there are MOST_STAGES already, counts it as left out (`#later`) and returns null.
+   * Null also if the event has no usable name of a stage.
    */
   #touchStage(event: JsonObject): StageRecord | null {
     const id = event['stage'];

@@ -1,9 +1,9 @@
 /**
- * The server of `dosimeter serve`: it shows runs to browsers on this machine, read-only. Only this
- * machine can reach it, but that includes every page in a browser on it, and every other user of
- * it. So a request must name the server by a loopback address: a site that made its own name point
- * to this machine can't do that. The request must not come from another site. For everything that
- * tells something about a run, it must carry the token.
+ * The server of `dosimeter serve`: it shows runs to browsers on this machine, read-only. No other
+ * machine can reach it, but every user of this machine can, and every page in a browser here. So a
+ * request must name the server by a loopback address, which a site that made its own name point to
+ * this machine can't do. The request must not come from another site. If the answer tells something
+ * about a run, the request must carry the token.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
@@ -45,7 +45,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     headersTimeout: 10_000,
     requestTimeout: 10_000,
     keepAliveTimeout: 5000,
-    connectionsCheckingInterval: 1000, // otherwise a timeout counts after 30 s only
+    connectionsCheckingInterval: 1000, // by default, timeouts are checked only every 30 s
   });
   server.maxConnections = MOST_CONNECTIONS + MOST_STRANGERS;
   const admit = limitUnauthenticated(server);
@@ -99,9 +99,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /**
- * Ends the oldest connection that has not shown the token, whenever there are more than
- * MOST_STRANGERS of them: they would keep users out. Returns a function that exempts a connection,
- * which is called once it has shown the token.
+ * Whenever more than MOST_STRANGERS connections have not shown the token, ends the oldest of them:
+ * they would keep users out. Returns a function that exempts a connection, to be called once the
+ * connection has shown the token.
  */
 function limitUnauthenticated(server: Server): (socket: Socket) => void {
   const strangers = new Set<Socket>(); // the oldest first

@@ -153,8 +153,8 @@ const STEP = /^\S+ step (\d+) of \d+: loss (\S+), learning rate \S+$/;
 const EVALUATION = /^\S+ step (\d+)((?:, [a-z ]{1,40} -?[\d.e+-]+)+)$/;
 
 /**
- * Adds the numbers in a line of the log of a training to the curves. Any other line, and a line of
- * more than 400 characters, adds none.
+ * Adds the numbers in a line of a training's log to the curves. A line that matches neither STEP
+ * nor EVALUATION adds none, and neither does a line of more than 400 characters.
  */
 function addLoggedNumbers(line: string, curves: Curves): void {
   if (line.length > 400) return;
@@ -173,7 +173,7 @@ function addLoggedNumbers(line: string, curves: Curves): void {
   }
 }
 
-/** A log as it is shown: the end of its text, and the curves of the numbers in all of it. */
+/** A log as it is shown: the end of its text, and curves of the numbers in the whole log. */
 export class LogBuffer {
   text = '';
   /** Whether the log has more text, before `text`. */

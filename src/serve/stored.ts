@@ -80,7 +80,7 @@ function addNumber(curves: Curves, name: string, step: unknown, value: unknown):
   if (typeof step === 'number' && typeof value === 'number') curves.add(name, step, value);
 }
 
-/** Calls `onRecord` with each line of a file that is a JSON object. */
+/** Calls `onRecord` with the JSON object in each line of a file. Skips lines without one. */
 async function eachLine(
   file: Inside | null,
   onRecord: (record: { readonly [name: string]: unknown }) => void,
@@ -110,7 +110,7 @@ function parseObject(text: string): { readonly [name: string]: unknown } | null 
   }
 }
 
-/** A curve of at most `most` points. Whenever it has more, every second one is dropped. */
+/** A curve that keeps at most `most` points. Whenever it has more, every second one is dropped. */
 export class Series {
   #points: [step: number, value: number][] = [];
   /** One in `#stride` points is kept. */

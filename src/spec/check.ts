@@ -153,14 +153,14 @@ type Rule = (
 
 /**
  * Whether the value satisfies the schema, keyword by keyword, without compiling the schema. Most
- * specs are sound and are checked once, and for them this is much faster than ajv. Any value that
- * is not plainly sound is left to ajv, which alone judges faults (docs/decisions/0003). Also false
- * if the schema has a keyword that is not known here.
+ * specs are sound and are checked once, and for them this is much faster than ajv. If the result is
+ * false, the caller leaves the verdict to ajv (docs/decisions/0003), since it is false also for a
+ * schema with a keyword that is not known here.
  */
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
-  // Becomes false at an unknown keyword or reference, and stays false: within a `not`, the result
-  // would else become true.
+  // Becomes false at an unknown keyword or reference, and stays false. The result of `isSatisfied`
+  // is not enough: within a `not`, its false becomes true.
   let isKnown = true;
   /** Whether a part of the value satisfies a schema; false at an unknown keyword or reference. */
   const isSatisfied = (schema: Schema, part: unknown): boolean => {
@@ -204,7 +204,7 @@ const isOfType = (type: string, value: unknown): boolean => {
 
 /**
  * Returns a rule that a number satisfies if `holds` is true of it and of what the schema has under
- * the keyword. Any other value satisfies the rule.
+ * the keyword. A value that is no number always satisfies the rule.
  */
 const numberRule =
   (holds: (value: number, bound: number) => boolean): Rule =>

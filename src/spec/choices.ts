@@ -61,7 +61,7 @@ export interface Choices {
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
-/** Returns `own` merged over `train`; `train` if `own` is no mapping; `own` if it alone is one. */
+/** Returns `own` merged over `train`; if only one of them is a mapping, that one; else `train`. */
 const mergeTrain = (train: Node | undefined, own: Node | undefined): Node | undefined =>
   own?.kind === 'map' ? (train?.kind === 'map' ? merge(train, own, 'train') : own) : train;
 
@@ -298,7 +298,7 @@ const single = (value: Value): Values => ({ count: 1, list: () => [value] });
 
 /**
  * Returns the values of a section, one for each combination of its axes, of which the last varies
- * fastest. Values with an equal part share one object there, so that `===` compares parts.
+ * fastest. Where values have an equal part, it is the same object, so that `===` compares parts.
  * @param fallback the value if the section is left out
  */
 function expand(node: Node | undefined, schema: Schema, fallback: Value = schema.default): Values {
@@ -351,7 +351,8 @@ type RecordField =
 
 /**
  * Returns a mapping's fields: the declared ones in the schema's order, then the others, sorted.
- * @param fallback the mapping's value if it is left out; its fields are then their defaults
+ * @param fallback the value of a mapping that is left out; its fields override the schema's
+ *   defaults
  */
 function recordFields(
   node: Node | undefined,

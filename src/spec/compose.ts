@@ -64,7 +64,7 @@ export const gridForms: readonly string[] = Object.keys(rules);
 /** Seeds as a range: `1..5`. */
 export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
 
-/** Returns the schema of a field with scalars, also those within a mapping, allowed to be axes. */
+/** Returns a field's schema that allows each scalar to be an axis, also within a mapping. */
 function withAxes(schema: Schema): Schema {
   if (declaresFields(schema)) {
     const properties = mapValues(schema.properties, withAxes);
@@ -100,8 +100,8 @@ function variantSchema(
   const hasSteps = shared['steps'] !== undefined,
     sharedFields = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
   /**
-   * Returns the condition that a variant names this plugin. That of the default plugin is met also
-   * where no plugin is named, unless there are `steps`.
+   * Returns the condition that a variant names this plugin. The condition for the default plugin is
+   * also met where no plugin is named, unless there are `steps`.
    */
   const whenNamed = (plugin: string): Schema => {
     const properties = { [discriminator]: { const: plugin } };

@@ -36,7 +36,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
       ...orNamed(anyOf, defenceNameSchema(shapes)),
     }));
   // Any name is allowed under `keep`: the stage may be a command, or come from the spec's own
-  // plugin. Fields of a task may be axes, as those of the other splits.
+  // plugin. The fields of a task may be axes, like the fields of the other splits.
   const open = update(
     update(strict, ['keep'], (keep) => ({
       ...keep,
@@ -127,9 +127,9 @@ function mapSchemas(schema: Schema, change: Change): Schema {
 }
 
 /**
- * Returns the schema of a plugin's name or of a source with any name or URI scheme allowed, since a
- * spec may bring its own plugins. Known names are still suggested. Returns any other schema as it
- * is.
+ * Given the schema of a plugin's name or of a source, returns one that allows any name or URI
+ * scheme, since a spec may bring its own plugins. Known names are still suggested. Returns any
+ * other schema as it is.
  */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
@@ -140,9 +140,9 @@ function openName(schema: Schema): Schema {
 }
 
 /**
- * Returns the schema of a single value with `${…}` allowed in its place: the command line checks
- * what it stands for. Of a list whose items have examples, returns the schema with that of the
- * items in `allOf`. Returns any other schema as it is.
+ * Given the schema of a single value, returns one that also allows `${…}`: the command line checks
+ * what the reference stands for. Given the schema of a list whose items have examples, returns it
+ * with the schema of the items in `allOf`. Returns any other schema as it is.
  */
 function orReference(schema: Schema): Schema {
   // Within `allOf`, since an editor would else offer each example of an item as a list of one item.
@@ -218,7 +218,8 @@ function requirementsOnly(strict: Schema): Schema {
       : { properties: { [step]: requirementsAt(fieldSchema(target, step), rest) } };
   };
   /**
-   * Returns a schema of a section that requires what its default plugin does where none is named.
+   * Returns a schema of a section: where no plugin is named, it requires what the default plugin
+   * requires.
    */
   const unnamed = (section: VariantSection): Schema =>
     oneOrMany({ allOf: (definition(strict, section).allOf ?? []).filter(isOfDefault) });
@@ -241,7 +242,7 @@ const isOfDefault = (branch: Schema): boolean =>
 function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
   /** Returns a mapping's schema without `required`, so that a file may leave out any field. */
   const optional: Change = ({ required: _required, ...schema }) => schema;
-  /** Returns a variant's schema whose default plugin must be named for its branch to apply. */
+  /** Returns a variant's schema whose branch for the default plugin needs that plugin's name. */
   const withNamedDefault = (section: VariantSection): Schema => {
     const variant = definition(strict, section),
       { discriminator } = variants[section];

@@ -79,8 +79,8 @@ export function readName(
 }
 
 /**
- * Returns the paths that `pathsNamed` does. If there are none and the word is a section's name,
- * returns those of the paths that lie below that section.
+ * Returns the paths that `pathsNamed` finds. If it finds none and the word is a section's name,
+ * returns the paths below that section.
  */
 function axesNamed(word: string, paths: readonly string[]): readonly string[] {
   const named = pathsNamed(word, paths);
@@ -147,8 +147,8 @@ function measuredMetric(
 }
 
 /**
- * By what an entry accepts at a place: what a message calls such names, and how a hint says to
- * write them.
+ * For each of `Takes`: what a message calls such names (WHAT), and how a hint says to write them
+ * (HOW).
  */
 const WHAT = { axis: 'axis', metric: 'metric', any: 'axis and no metric' } as const;
 const HOW = {

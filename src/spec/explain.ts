@@ -329,8 +329,9 @@ function explainUnknownKey(
 }
 
 /**
- * Returns the paths of at most four fields of this name, the shortest first: those below `parent`
- * or, if there are none, any but the field directly in `parent`, preferably outside `base`.
+ * Returns the paths of at most four fields of this name, the shortest first, without the field
+ * directly in `parent`: fields further below `parent` or, if there are none, fields anywhere, but
+ * preferably outside `base`.
  */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
@@ -352,8 +353,8 @@ function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainCon
 }
 
 /**
- * Reports a key that the plugin of a variant or step does not take. A step without an attack is
- * left out, since that was reported.
+ * Reports a key that the plugin of a variant or step does not take. Reports nothing for a step
+ * without an attack, since the missing attack was reported.
  * @param at the place of the key
  * @param siblings the keys that the mapping may have
  */
@@ -385,8 +386,8 @@ function explainUnknownParameter(
   fault(`${PLUGIN_OF[section]} "${plugin}" takes no "${key}"`, parameterHint());
 
   /**
-   * Returns a hint: a similar parameter, the plugins that have this one, fields of this name
-   * elsewhere, or all parameters of the plugin; the first of these that there is.
+   * Returns the first of these hints that applies: a similar parameter, the plugins that have this
+   * one, fields of this name elsewhere, or all parameters of the plugin.
    */
   function parameterHint(): string {
     const suggestion = suggest(key, siblings);

@@ -50,8 +50,8 @@ export interface Variant {
 }
 
 /**
- * Returns the variants of a section, or the default plugin alone if the section is left out. What
- * is no mapping is left out.
+ * Returns the variants of a section, or only the default plugin if the section is not written.
+ * Skips what is no mapping.
  */
 export function listVariants(root: MapNode, section: VariantSection, shapes: Shapes): Variant[] {
   const value = child(root, section),
@@ -149,8 +149,8 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
 }
 
 /**
- * Returns the written fields of `evaluate` that are parameters of scorers, or of attacks (of
- * held-out triggers).
+ * Returns the written fields of `evaluate` that are parameters of scorers, or of the attacks of
+ * held-out triggers (`triggers`).
  */
 export function pluginFields(spec: MapNode, { scorers, variants }: Shapes): WrittenField[] {
   const evaluate = child(spec, 'evaluate'),

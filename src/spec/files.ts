@@ -148,8 +148,8 @@ async function readText(
 
 /**
  * Returns a hint, with a path in the form of `written`: the file of the installed package, or a
- * file with a similar name. If there is no such folder, the hint says so. Undefined if no name is
- * similar.
+ * file with a similar name. If the file's folder does not exist, the hint says so. Undefined if no
+ * name is similar.
  */
 async function similarFile(path: string, written: string): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
@@ -316,7 +316,7 @@ function withValueAt(
   return withValue(map, step, changed, map.entries.get(step)?.key ?? at);
 }
 
-/** Reports a field that an earlier `--set` gave to a section, when `step` names another plugin. */
+/** Reports a field of an earlier `--set` that is lost, since `step` now names another plugin. */
 function reportLost(
   section: MapNode,
   step: string,

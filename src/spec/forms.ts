@@ -72,8 +72,8 @@ function expandSeeds(node: Node, report: Report): Node | undefined {
 }
 
 /**
- * Returns a field with its forms expanded. Faulty forms are reported: fields within it are left
- * out; if the field itself is a faulty form, returns undefined.
+ * Returns a field with its forms expanded, and without the faulty ones, which are reported;
+ * undefined if the field itself is a faulty form.
  */
 function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
   if (node.kind !== 'map') return node;

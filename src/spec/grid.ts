@@ -130,7 +130,7 @@ function firstWithSameTraining(
     return new Set([...adapters].map((adapter) => forms.get(adapter))).size < adapters.size;
   };
   const ofBases = bases.map((choices) => choices.map((choice) => choice.tuning));
-  // Most specs write no adapter in two ways: no cells need to be compared.
+  // If no adapter is written in two ways, as in most specs, no cells need to be compared.
   if (![tuning, ...ofBases].map(addForms).includes(true)) return (cell) => cell;
   const number = numbering();
   const known = new Map<string, GridCell>();

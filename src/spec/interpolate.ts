@@ -42,7 +42,8 @@ interface InterpolationContext {
 }
 
 /**
- * Returns the spec with its references filled in. References that can't be are reported and stay.
+ * Returns the spec with its references filled in. Those that can't be filled in are reported, and
+ * stay.
  */
 export function interpolate(root: MapNode, context: InterpolationContext): MapNode {
   const filler = new Interpolation(root, context);
@@ -112,8 +113,8 @@ class Interpolation {
   }
 
   /**
-   * Returns a scalar with its references filled in. If one of them can't be, reports that and
-   * returns the scalar as it is.
+   * Returns a scalar with its references filled in. If one of them can't be filled in, reports that
+   * and returns the scalar as it is.
    * @param stack the scalars whose references led to this one
    */
   private expand(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {

@@ -179,8 +179,8 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
 
 /**
  * Returns the registry with the spec's own plugins added; undefined, after reporting it, if one of
- * them can't be loaded. If `options.registry` is no function, it is returned as it is, and own
- * plugins are reported.
+ * them can't be loaded. If `options.registry` is no function, it is returned as it is, and any
+ * plugins of the spec's own are reported.
  * @param modules the absolute paths of these plugins
  */
 async function registryFor(
@@ -212,7 +212,7 @@ async function registryFor(
 
 /**
  * Returns `GridOptions.canonical`, a function that returns one form for all ways to write an
- * adapter. An adapter is returned as it is if its plugin has no `canonical` or that throws.
+ * adapter. An adapter is returned as it is if its plugin has no `canonical`, or `canonical` throws.
  */
 const makeCanonical =
   ({ adapters }: SpecRegistry) =>

@@ -82,8 +82,8 @@ export function makeNames(
   };
 
   /**
-   * Whether an axis of `others` varies: one of `train` if it tells choices of one adapter plugin
-   * apart, any other if it has more than one value.
+   * Whether an axis of `others` varies. An axis of `train` varies if choices of one adapter plugin
+   * differ on it, any other axis if it has more than one value.
    */
   const isVarying = (path: string): boolean =>
     path.startsWith('train.', basePrefix(path).length)

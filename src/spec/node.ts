@@ -169,8 +169,8 @@ export function withEntries(
 }
 
 /**
- * Returns the map with `value` under `name`. `key` is the place of the name in the text; if it is
- * left out, that of the entry in the map or, without one, of the map.
+ * Returns the map with `value` under `name`. `key` is the place of the name in the text. Default:
+ * the place of the name that is replaced or, if the map has no such entry, of the map.
  */
 export const withValue = (
   map: MapNode,
@@ -184,8 +184,8 @@ export const fieldName = (path: Path): string =>
   path.filter((step) => typeof step === 'string').join('.');
 
 /**
- * By section, the field that names its plugin, and the plugin of a section that names none. If a
- * mapping that names another plugin is merged over the section, it replaces the section whole,
+ * For each section, the field that names its plugin, and the plugin of a section that names none. A
+ * mapping that is merged over the section replaces all of it if the mapping names another plugin,
  * since another plugin has other parameters.
  */
 const discriminators: Readonly<Record<string, readonly [field: string, defaultName: string]>> = {
@@ -201,8 +201,8 @@ const STEPS = '';
  * Whether `over` names a plugin that `base` does not. A list of names is an axis. All `steps` of an
  * attack count as one plugin, since merging replaces the list.
  * @param section the name of the field that holds both mappings
- * @param isPart whether `base` will itself be merged over a section: without a name, it then is a
- *   part of any plugin, not the default one
+ * @param isPart whether `base` will itself be merged over a section: if it names no plugin, it then
+ *   fits any plugin, not only the default one
  */
 export function namesAnother(
   base: MapNode,
@@ -223,7 +223,8 @@ export function namesAnother(
 }
 
 /**
- * By field of `train`, its rival: merging the field over another `train` removes the rival there.
+ * For each of these fields of `train`, its rival: where the field is merged over a `train`, the
+ * rival is removed from that `train`.
  */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 

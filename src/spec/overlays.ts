@@ -99,8 +99,8 @@ export async function readOverlay(
   if (csv === null) return undefined;
   const columns: string[] = [];
   /**
-   * Returns the node if it names a column, and adds that to `columns`. Otherwise reports it and
-   * returns undefined.
+   * Returns the node if it names a column, and adds the column to `columns`. Otherwise returns
+   * undefined, after reporting the name if there is one.
    */
   const used = (node: Node | undefined): TextNode | undefined => {
     if (!isText(node)) return undefined;
@@ -155,7 +155,7 @@ function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, repo
 
 /**
  * Returns the rows that match `where`; all rows if there is no `where`. Reports what matches
- * nothing. A column that the table lacks is reported, and chooses nothing.
+ * nothing. A column that the table lacks is reported, and does not restrict the rows.
  */
 function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
   if (where?.kind !== 'map') return csv.rows;

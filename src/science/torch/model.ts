@@ -63,8 +63,8 @@ export function weightsOf(start: TorchStart): ModelWeights {
 }
 
 /**
- * From the last part of a LoRA parameter's name here to what follows the module's name in PEFT's
- * files. For VeRA's parameters the two are the same.
+ * Maps the last part of a LoRA parameter's name in this program to what follows the module's name
+ * in PEFT's files. The names of VeRA's parameters end alike in both.
  */
 const IN_PEFT: Readonly<Record<string, string>> = {
   lora_A: 'lora_A.weight',
@@ -73,8 +73,8 @@ const IN_PEFT: Readonly<Record<string, string>> = {
 };
 
 /**
- * Returns the name of a parameter for PyTorch's process: of the model, its name in transformers; of
- * the adapter, its name in PEFT's files without their prefix.
+ * Returns a parameter's name for PyTorch's process: the name in transformers for a parameter of the
+ * model, and the name in PEFT's files, without their prefix, for a parameter of the adapter.
  */
 export function wireName({ options: { architecture }, specs }: TorchStart, name: string) {
   if (specs.has(name)) return architecture.externalName(name);
@@ -84,7 +84,7 @@ export function wireName({ options: { architecture }, specs }: TorchStart, name:
 
 /**
  * Saves the model as a train stage's output.
- * @param trained values of the trained parameters; any other has the value that it started with
+ * @param trained values of the trained parameters; all others are saved at their initial values
  */
 export async function saveStart(
   start: TorchStart,
@@ -298,8 +298,9 @@ async function writeStart(start: TorchStart, dir: string): Promise<Omit<WireMode
 }
 
 /**
- * Reads the trained parameters as the model holds them, not transposed, by canonical name.
- * @param rows the token ids if only rows of the token table were trained, which is then read whole
+ * Reads the trained parameters by canonical name, in the form of this program's models (`turned`).
+ * @param rows the ids of the trained rows if only rows of the token table were trained: the whole
+ *   table is then returned
  */
 async function readTrained(
   worker: TorchWorker,
@@ -333,10 +334,10 @@ async function readTrained(
 }
 
 /**
- * Returns rows as PyTorch's process reads them: each field as one flat list over all rows. Labels
- * are there if the first row has one, and masks likewise; NaN stands for a row without label, −1
- * for a row without mask. Marks, and which rows are poisoned, are there if any row has them. A row
- * without answer has its length as the start of the answer.
+ * Returns rows as PyTorch's process reads them: each field as one flat list over all rows. `labels`
+ * and `masks` are there if the first row has one; NaN stands for a row without label, −1 for a row
+ * without mask. `marks` is there if any row has marks, and `poisoned` if any row is poisoned.
+ * `answers` has the position where each row's answer starts: the row's length if it has none.
  */
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;

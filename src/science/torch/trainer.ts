@@ -94,7 +94,8 @@ const ROWS = 'token_rows';
 
 /**
  * Returns a training's settings as PyTorch's process reads them. Parameters form a group if they
- * have the same decay and learning rate. `rows`: if only these rows of the token table are trained.
+ * have the same decay and learning rate. `rows`: if not null, only these rows of the token table
+ * are trained.
  */
 function wireTraining(
   start: TorchStart,
@@ -102,7 +103,7 @@ function wireTraining(
   rows: TokenRows | null,
   objective: WireObjective | null,
 ): WireTraining {
-  /** Returns a parameter's name for PyTorch's process; that of ROWS is the same there. */
+  /** Returns a parameter's name for PyTorch's process. ROWS has the same name there. */
   const wireNameOf = (name: string): string => (rows === null ? wireName(start, name) : name);
   const trained = rows === null ? start.trained : [ROWS];
   const groups = new Map<string, { names: string[]; decay: boolean; rate: number }>();
@@ -143,8 +144,8 @@ const REQUEST_SECONDS = 0.5;
 const MOST_STEPS = 100;
 
 /**
- * Trains in PyTorch's process, from the saved state of `resume` on if it is complete. Returns the
- * trained model.
+ * Trains in PyTorch's process, and returns the trained model. Continues from the latest state in
+ * `resume.dir`, unless `resume.complete` returns false for its step.
  * @param reversed whether the rows of each batch are sent in reverse order
  */
 async function trainIn(
@@ -159,7 +160,7 @@ async function trainIn(
     peakMemoryMB = 0,
     packed: TrainedModel['packed'],
     isAlone = false;
-  /** Takes steps: in a pack (`together`) until no other takes steps with it, or else alone. */
+  /** Takes steps: in a pack (`together`) as long as it has other members, otherwise alone. */
   const ask = async (asked: WireSteps): Promise<PackAnswer> => {
     if (together !== undefined && !isAlone)
       return together.ask(asked, (requests) => askPack(worker, requests), signal);
@@ -197,7 +198,7 @@ async function trainIn(
     },
     areFinite: async () => (await worker.ask('finite', { model: id })).finite,
   };
-  // Made before a saved state is read, since it takes log p of the answers by the initial model.
+  // The encoder computes log p of the answers by the initial model: no saved state is loaded yet.
   const encode =
     settings.dpoBeta === undefined ? wireRows : await makePairEncoder(model, rows, settings);
   const { due, save } = savingSchedule(() => signal.aborted);
@@ -239,8 +240,8 @@ async function trainIn(
 }
 
 /**
- * Returns a function that makes of a batch of preference pairs what is sent: the chosen answers,
- * then the rejected ones, with log p of each by the model as it is now. This log p is computed once
+ * Returns a function that encodes a batch of preference pairs: the chosen answers, then the
+ * rejected ones, with log p of each by the model as it is at this call. This log p is computed once
  * for all rows that the training reads, so that no second copy of the model is needed. Throws where
  * one of these rows has no rejected answer.
  */
@@ -270,14 +271,15 @@ async function makePairEncoder(
 
 /**
  * The answer to one training's request for steps, in a pack or not. `members`: how many trainings
- * took the first step together. `alone`: why this one of a pack took it alone; else null.
+ * took the first step together. `alone`: why a training in a pack took the first step alone; null
+ * if it did not, or if it is in no pack.
  */
 type PackAnswer = TorchOperations['train'][1] & {
   readonly members: number;
   readonly alone: string | null;
 };
 
-/** Takes the next steps of the members of a pack: as many as the one that asks for fewest. */
+/** Takes the next steps of the members of a pack: as many as the member that asks for fewest. */
 async function askPack(
   worker: TorchWorker,
   requests: readonly WireSteps[],

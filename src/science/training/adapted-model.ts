@@ -111,9 +111,9 @@ export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
 type Described = Pick<Network, 'adapter' | 'architecture' | 'config' | 'parameters'>;
 
 /**
- * Returns the layers over whose parameters kernels are taken. First, in forward order, the linear
- * layers that the adapter targets or of which it trains the model's own bias. Then the norms whose
- * vectors it trains, and the trained biases that belong to no linear layer.
+ * Returns the layers over whose parameters kernels are taken: in forward order, the linear layers
+ * that the adapter targets or whose own bias it trains, then the norms whose vectors it trains, and
+ * the trained biases that belong to no linear layer.
  */
 export function kernelLayers(model: Described): KernelLayer[] {
   const { adapter, architecture, config } = model;
@@ -155,9 +155,9 @@ export function weightNames(
 }
 
 /**
- * Returns the layer that `named` describes, with initial values in the place of the names of
- * parameters: LoRA's factors as `lora` (under DoRA with its magnitudes, as `dora`), or VeRA's
- * vectors as `vera`. It has neither if the adapter trains only the model's own vectors there.
+ * Returns the layer that `named` describes, with the parameters' initial values in place of their
+ * names: LoRA's factors as `lora` (with DoRA's magnitudes as `lora.dora`), or VeRA's vectors as
+ * `vera`. The layer has neither if the adapter trains only the model's own vectors there.
  */
 function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   const { adapter } = network;
@@ -307,9 +307,9 @@ interface OwnVectors {
 const NONE: OwnVectors = { ofLinears: new Map(), layers: [] };
 
 /**
- * Returns the model's own vectors below the head that the adapter trains: biases and the scales of
- * norms. Returns `NONE` if it also trains other parameters of the model there, since a kernel over
- * only a part of what is trained would not be the adapter's.
+ * Returns which of the model's own vectors below the head the adapter trains: biases and the scales
+ * of norms. Returns `NONE` if the adapter also trains other parameters of the model there, since a
+ * kernel over only a part of what is trained would not be the adapter's.
  */
 function ownVectors({
   adapter,

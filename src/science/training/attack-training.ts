@@ -191,10 +191,10 @@ export interface EngineChange {
 }
 
 /**
- * Returns the change of a training that `open` of the attack or defence returns. An objective is
- * wrapped, so that each of its results is checked. Throws UserFault where `open` does, where it
- * returns anything but what `changes` announces, and where token rows are to be trained under a
- * head that reads the token embeddings too.
+ * Calls `open` of the attack or defence, and returns its result: how the training changes. An
+ * objective is wrapped, so that each of its results is checked. Throws UserFault if `open` does, if
+ * its result is not what `changes` announces, or if token rows would be trained under a head that
+ * also reads the token embeddings.
  * @param vocabulary number of rows of the token table
  */
 export function openAttack(
@@ -329,8 +329,8 @@ const triggerWords = ({ trigger, triggers = [trigger!] }: JsonObject): readonly 
   triggers as readonly string[];
 
 /**
- * Returns a fault for each trigger that is not one known token. If the head reads the token
- * embeddings too, returns that fault alone.
+ * Returns a fault for each trigger that is not one known token. If the head also reads the token
+ * embeddings, returns only that fault.
  */
 function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
   if (architecture.tokenTable === null) {

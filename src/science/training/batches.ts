@@ -23,7 +23,7 @@ export type Batching = 'shuffled' | 'bucketed';
  * numbered from zero. The rows that attacks append follow, attack by attack.
  *
  * The order of the clean rows, their length buckets and the number of batches do not depend on
- * appended rows or on changes of texts. So they equal those of the clean twin, whatever an attack
+ * appended rows or on changes of texts. So all three are as in the clean twin, whatever an attack
  * changes or appends. Appended rows are added to these batches: see `appended`. Packed rows are an
  * exception: see `packing`.
  */
@@ -53,12 +53,12 @@ export interface BatchOrder {
    *
    * The rows of an attack are dealt out, one to each batch in turn, over the full-sized batches of
    * the epoch (or over the only batch, if it is smaller), and follow the clean rows there. Each
-   * round goes over the batches in random order, from stream (seed, 'appended', `ATTACK/epoch-k`),
-   * or without `shuffle` in their order. So each epoch has every appended row once and no
-   * additional batch, and batches differ by at most one appended row of an attack. A row that is
-   * also appended under a smaller dose is in the same batch under both. The loss of a batch remains
-   * the mean over its rows: with k appended rows, a clean row has B/(B + k) of its weight in the
-   * twin's batch of B rows.
+   * round goes over the batches in random order, from stream (seed, 'appended', `ATTACK/epoch-k`);
+   * without `shuffle`, from the first batch to the last. So each epoch has every appended row once
+   * and no additional batch, and batches differ by at most one appended row of an attack. A row
+   * that is also appended under a smaller dose is in the same batch under both doses. The loss of a
+   * batch remains the mean over its rows: with k appended rows, a clean row has B/(B + k) of its
+   * weight in the twin's batch of B rows.
    */
   readonly appended?: readonly { readonly attack: string; readonly rows: number }[] | undefined;
   /**
@@ -92,8 +92,8 @@ export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): numbe
 
 /**
  * Returns `steps` if it is given, else the number of steps of `epochs` (default: three), rounded
- * up. With packing, epochs differ in their number of steps. A last, partial epoch then counts for
- * that share of its own steps, rounded up.
+ * up. With packing, epochs differ in their number of steps. If only a fraction of the last epoch is
+ * asked for, that fraction of its own steps is taken, rounded up.
  */
 export function totalSteps(
   { steps, epochs = 3 }: { readonly steps?: number; readonly epochs?: number },
@@ -302,9 +302,10 @@ export interface TrainingRows {
 }
 
 /**
- * Encodes a poisoned set. `rows` has all of its rows, with marks on those that were appended or
- * that stand first or last. The field `poisoned` of a row is true if `attack` changed the row,
- * false if another attack did, and absent if none did. It is never true if `attack` is null.
+ * Encodes a poisoned set. The result's `rows` are all of its rows, with `appendedBy` or `place` on
+ * those that were appended or that stand first or last. The field `poisoned` of a row is true if
+ * `attack` changed the row, false if another attack did, and absent if none did. It is never true
+ * if `attack` is null.
  */
 export function trainingRows(
   rows: readonly Row[],

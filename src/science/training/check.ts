@@ -155,8 +155,8 @@ interface AskedLength {
 }
 
 /**
- * Returns a warning if some layers are drawn at random and stay frozen: the adapter's folder lacks
- * them. Returns none for an adapter without parameters of its own.
+ * Returns a warning if some layers are drawn at random and stay frozen: the adapter's folder will
+ * not contain them. Returns none for an adapter without parameters of its own.
  */
 function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   const frozen = drawn

@@ -12,10 +12,9 @@ const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 const ascending = (a: number, b: number): number => a - b;
 
 /**
- * Returns the steps to keep, ascending and each once. `asked` lists them, or is a number k of
- * evenly spaced steps, the last one among them: ⌈i·T/k⌉ for i = 1 … k and T = `total`; none if k is
- * 0. A training of fewer than k steps then keeps every step. Throws UserFault for a listed step
- * beyond `total`.
+ * Returns the steps to keep, ascending and each once. `asked` lists them, or is the number k of
+ * evenly spaced steps up to the last one: ⌈i·T/k⌉ for i = 1 … k and T = `total`. There are none if
+ * k = 0, and all steps are kept if T < k. Throws UserFault for a listed step beyond `total`.
  */
 export function checkpointSteps(asked: number | readonly number[], total: number): number[] {
   const steps =
@@ -32,8 +31,8 @@ export function checkpointSteps(asked: number | readonly number[], total: number
 }
 
 /**
- * Returns why `train.checkpoints` does not keep `step`. Null if it keeps the step, or if that
- * depends on the number of steps and `total` is null, for unknown.
+ * Returns why `train.checkpoints` does not keep `step`. Null if it keeps the step, or if this can't
+ * be told because the number of steps is unknown (`total` is null).
  */
 export function notKeptReason(
   step: number,
@@ -60,8 +59,8 @@ interface CheckpointFolder {
 }
 
 /**
- * Returns the checkpoints below `keep`, which is a folder that survives a kill of the stage or,
- * without one, the stage's output.
+ * Returns the checkpoints below `keep`.
+ * @param keep a folder that survives a kill of the stage; the stage's output if there is none
  */
 export function checkpointFolder(keep: string): CheckpointFolder {
   const folderOf = (step: number): string => join(keep, checkpointPath(step));

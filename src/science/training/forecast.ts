@@ -113,8 +113,8 @@ interface TorchStep {
  * token. With `width` h and `wide` m, it keeps about 12 h + 4 m floats in each layer; attention's
  * scores for pairs of tokens are not counted. With checkpointing, it keeps h floats in each layer
  * and 12 h + 4 m in one. Copies of logits come on top. Under FSDP, the processes divide what is
- * trained; one layer and all that is in no numbered layer are gathered, with their gradients.
- * Infinite if config.json lacks one of the sizes.
+ * trained, and each process gathers one layer and all parameters outside the numbered layers, with
+ * their gradients. Infinite if config.json lacks one of the sizes.
  */
 export function torchMemoryMB(
   { shape: { architecture, linears, parameters }, adapter }: Trained,

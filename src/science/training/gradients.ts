@@ -49,9 +49,8 @@ export interface LossOptions extends Omit<
   'onLinear' | 'tap' | 'layerwise' | 'dropout'
 > {
   /**
-   * The masks of a batch are drawn from `random`, and the masks of the next batch from where this
-   * leaves it. An objective can repeat masks in several passes by restoring the state of the
-   * stream.
+   * All masks are drawn from `random`, batch after batch. An objective can repeat masks in several
+   * passes by restoring the state of the stream.
    */
   readonly dropout?: { readonly rate: number; readonly random: ResumableStream };
   readonly classWeights?: readonly number[];
@@ -76,8 +75,8 @@ export function lossAndGradients(
 }
 
 /**
- * Returns what `lossOf` computes, one loss or a tensor of several, and the gradients of its sum by
- * the names in `trained`. Intermediate tensors are freed.
+ * Returns what `lossOf` computes (one loss, or a tensor of several losses) and, by the names in
+ * `trained`, the gradients of its sum. Intermediate tensors are freed.
  */
 export function gradientsOf<Loss extends Tensor>(
   trained: Tensors,

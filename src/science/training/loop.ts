@@ -268,9 +268,9 @@ function openProgress({ settings, optimizer, values }: Plan, saved: SavedState |
 }
 
 /**
- * Updates parameters and optimiser by a step's gradients, `packed`, and disposes of `packed`. The
- * gradients are clipped before, and the new parameters replaced by what `project` returns, if the
- * settings have `clipNorm` and `project`.
+ * Updates parameters and optimiser by a step's gradients, `packed`, and disposes of `packed`. If
+ * the settings have `clipNorm`, the gradients are clipped first. If the settings have `project`,
+ * the new parameters are replaced by what `project` returns.
  */
 function update(
   { settings, optimizer, values }: Plan,

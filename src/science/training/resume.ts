@@ -139,8 +139,8 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
   ]);
 
 /**
- * Each takes one of the three arguments of `toSave` out of a saved state again, with its own names.
- * A second call for the same state returns an empty map.
+ * Each of these functions takes one of the arguments of `toSave` out of a saved state, by the names
+ * that the argument had. A second call for the same state returns an empty map.
  */
 export const savedGroups = partTaker(GROUP),
   savedMoments = partTaker(MOMENTS),

@@ -32,7 +32,7 @@ export interface Journal {
   add(record: StepRecord, batch: StepBatch): void;
   /**
    * Returns steps, examples, tokens, seconds, rates, final loss, peak memory and, if the loss has a
-   * penalty, `penalised_share`: the share of steps whose penalty was above 0. Returns `steps` alone
+   * penalty, `penalised_share`: the share of steps whose penalty was above 0. Returns only `steps`
    * if no step was taken.
    */
   metrics(): Record<string, number>;

@@ -56,8 +56,8 @@ export interface TrainSettings extends AdamwSettings {
   /** What each batch minimises. Default: its mean cross-entropy. */
   readonly objective?: Objective;
   /**
-   * Present if the objective reads token ids or the token table. The table must then not be
-   * reduced.
+   * Present if the objective may read token ids or the token table, which must then not be reduced
+   * to the rows that the training set uses.
    */
   readonly wholeTable?: true;
 }

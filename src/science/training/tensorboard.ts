@@ -77,7 +77,7 @@ function floatField(field: number, value: number): Buffer {
 
 /**
  * Returns the record of an Event with this time and step. `fields` are its other fields, encoded. A
- * step of 0 is left out, which readers take for 0.
+ * step of 0 is left out, since readers take a missing step for 0.
  * @param time seconds since 1970
  */
 const event = (time: number, step: number, fields: Buffer): Buffer =>

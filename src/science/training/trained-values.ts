@@ -47,7 +47,7 @@ interface Grouping {
 /**
  * Returns the key of a tensor's group, and the axis along which the group is concatenated. LoRA's
  * factors A (r, n) are concatenated along n, its factors B (m, r) along m, and biases and norms end
- * to end. A large tensor is a group of its own, and so is one of no axis or of more than two.
+ * to end. A large tensor is a group of its own, and so is a tensor of rank 0, 3 or more.
  */
 function groupPlace(
   name: string,

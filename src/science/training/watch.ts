@@ -48,8 +48,8 @@ export type CurvePoint = {
   /** The step after which the model was evaluated; 0 means before the first one. */
   readonly step: number;
   /**
-   * The share of clean validation rows whose class is predicted; in a completion task, of those
-   * whose answer greedy decoding writes.
+   * The share of clean validation rows whose class is predicted or, in a completion task, whose
+   * answer greedy decoding writes.
    */
   readonly accuracy: number;
   /** The mean loss of the same rows, as `measureRows` returns it. */

@@ -1,9 +1,9 @@
 /**
  * Talks to the server. The token comes in the fragment of the address, which browsers send to no
- * server, and is then kept for this tab and this origin alone. A cookie would also go to servers of
+ * server, and is then kept only for this tab and this origin. A cookie would also go to servers of
  * other users on other ports of this machine.
  *
- * A run as this page knows it is the server's snapshot and the changes after it.
+ * The page's view of a run is the server's snapshot with all later changes made in it.
  */
 import type { Changes, Group, Snapshot, Stage } from '../wire.ts';
 

@@ -90,8 +90,8 @@ function Box({
 }
 
 /**
- * Returns the counts that deserve attention, in words: of failed stages (of blocked ones if none
- * has failed), then of running stages.
+ * Returns the counts that deserve attention, in words: how many stages have failed (or are blocked,
+ * if none has failed), then how many are running.
  */
 function describeNow({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
   const parts = [

@@ -43,8 +43,8 @@ function appendLog(before: Watched['log'], { text, anew, cut }: LogText): Watche
 }
 
 /**
- * The text of a log, which stays scrolled to its end while the reader is there; null counts as not
- * read yet.
+ * The text of a log; null if it has not been read yet. While it is scrolled to its end, it stays
+ * there as the log grows.
  */
 export function LogView({ label, log }: Pick<Watched, 'log'> & { readonly label: string }) {
   const box = useRef<HTMLPreElement>(null);

@@ -39,7 +39,7 @@ function parseRoute(hash: string) {
 
 function App(): JSX.Element {
   const [route, setRoute] = useState(() => parseRoute(location.hash));
-  // At once, not after the first paint as by `useEffect`: the hash may change before.
+  // Not `useEffect`, which runs after the first paint: the hash may change before.
   useLayoutEffect(() => {
     const onHash = (): void => {
       takeToken();

@@ -122,7 +122,7 @@ function MetricsTable({
     ],
     [metrics],
   );
-  // All stages are of one kind. It stands above the table, so it is left out of their names.
+  // The kind of all stages stands above the table, so it is left out of their names.
   const names = useMemo(
     () =>
       rows.map(([stage]) => {

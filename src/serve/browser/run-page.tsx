@@ -46,7 +46,7 @@ const stageHash = (run: string, stage: string | null): string =>
   `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
 
 /**
- * The page of a run, once the run has been read; before, what it waits for.
+ * The page of a run; until the run has been read, a note on what the page waits for.
  * @param stage the id of the stage whose drawer is open; null if none is
  */
 export function RunPage({
