@@ -150,6 +150,9 @@ export async function loadExperiment(
   };
 }
 
+/** Metrics of `evaluate` that are named for two scorers: `agreement.A.B`. */
+const AGREEMENT = ['agreement', 'kappa'];
+
 /**
  * Returns the registry with the names under `data.tasks`. Reports names that a task can't have, and
  * keeps them.
@@ -166,7 +169,7 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
         `"${name}" is no name of a task: its metrics would begin with it`,
         'lower-case letters, digits and dashes',
       );
-    else if (metrics.has(`evaluate.${name}`))
+    else if (metrics.has(`evaluate.${name}`) || AGREEMENT.includes(name))
       report(
         'bad-name',
         key,

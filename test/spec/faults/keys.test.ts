@@ -46,6 +46,7 @@ data:
   tasks:
     My task: { source: "npm:rows" }
     asr: { source: "npm:rows" }
+    kappa: { source: "npm:rows" }
     mail: { source: "npm:rows", limt: 5 }
 `,
     shows: `error[bad-name]: "My task" is no name of a task: its metrics would begin with it
@@ -62,12 +63,19 @@ error[bad-name]: a task can't be called "asr": a metric of evaluate is
   |     ^^^
   = give it another name
 
-error[unknown-key]: unknown key "limt" in "data.tasks.mail"
- --> DIR/spec.yaml:9:33
+error[bad-name]: a task can't be called "kappa": a metric of evaluate is
+ --> DIR/spec.yaml:9:5
   |
-9 |     mail: { source: "npm:rows", limt: 5 }
-  |                                 ^^^^
-  = did you mean "limit"?`,
+9 |     kappa: { source: "npm:rows" }
+  |     ^^^^^
+  = give it another name
+
+error[unknown-key]: unknown key "limt" in "data.tasks.mail"
+  --> DIR/spec.yaml:10:33
+   |
+10 |     mail: { source: "npm:rows", limt: 5 }
+   |                                 ^^^^
+   = did you mean "limit"?`,
   },
   {
     fault: 'an unknown section',
