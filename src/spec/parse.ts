@@ -29,7 +29,7 @@ const MOST_ALIASES = 1000;
 type SpanAt = (start: number, end: number) => Span;
 
 /**
- * Returns the tree of a text; undefined if the text is empty or, after reporting it, is not YAML.
+ * Returns the tree of a text; undefined if it is empty, or if it is not YAML, which is reported.
  * @param offset where `text` begins in the text of its source
  */
 export function parseYaml(
@@ -135,8 +135,8 @@ class Converter {
   }
 
   /**
-   * Returns the tree that an alias stands for; a null, after reporting it, if there is no such
-   * anchor, if the alias is within its own anchor, or if there are too many aliases.
+   * Returns the tree that an alias stands for. Reports the alias and returns a null if there is no
+   * such anchor, if the alias is within its own anchor, or if there are too many aliases.
    */
   private convertAlias(node: Alias, at: Span): Node {
     const target = node.resolve(this.document);

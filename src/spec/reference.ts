@@ -28,7 +28,10 @@ import type { SpecRegistry } from './types.ts';
 
 export interface FieldDoc {
   readonly path: string;
-  /** The plugin whose parameter the field is, such as `attack badnets`; null if it is none. */
+  /**
+   * The plugin whose parameter the field is, such as `attack badnets`; null for other fields, and
+   * in what `parameters` returns.
+   */
   readonly of: string | null;
   readonly required: boolean;
   /** The type of the field's values, in words. */
@@ -37,7 +40,7 @@ export interface FieldDoc {
   readonly description: string;
   /** All values of the field, if they can be listed; otherwise empty. */
   readonly values: readonly Json[];
-  /** Whether a list of values makes it an axis of the grid. */
+  /** Whether a list of values makes the field an axis of the grid. */
   readonly axis: boolean;
   /** An example as a line of YAML; null for a mapping, and for a field of a list's items. */
   readonly example: string | null;
@@ -56,7 +59,7 @@ interface Place {
   /** The sibling fields that an example needs, such as the one that names the plugin. */
   readonly beside: JsonObject;
   readonly required: boolean;
-  /** Whether the field belongs to the items of a list. The list then has the example. */
+  /** Whether the field belongs to the items of a list: only the list has an example. */
   readonly isOfItem?: boolean;
 }
 
@@ -193,8 +196,8 @@ function requiredExamples(
 }
 
 /**
- * Returns the field to which steps lead from a field with `schema`, in a list; empty if there is
- * none.
+ * Returns a list of the one field to which steps lead from a field with `schema`; an empty list if
+ * there is none.
  * @param place the place of the field with `schema`
  */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
@@ -213,7 +216,7 @@ function docsBelow(schema: Schema, steps: readonly string[], place: Place): Fiel
 
 /**
  * Returns the first schema that declares fields: this one, that of its items, or one of its forms.
- * Undefined if none does, or if the field is of a plugin.
+ * Undefined if none does, or if the field names a plugin, on which its fields depend.
  */
 function recordIn(schema: Schema): Schema | undefined {
   if (schema.properties !== undefined) return schema;
@@ -291,7 +294,7 @@ function exampleLine(schema: Schema, { steps, beside }: Place): string {
   return text.replace(/^\{ ([^]*) \}$/, '$1'); // without the outer braces
 }
 
-/** Returns a value that the schema allows; if one is known, a value that is not the default. */
+/** Returns a value that the schema allows; if known, a value other than the default. */
 function exampleValue(schema: Schema): Json {
   const [example] = schema.examples ?? [];
   if (example !== undefined) return example;

@@ -150,8 +150,8 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
 }
 
 /**
- * Returns the metric that an overlay names, also one that is reported because the figure does not
- * draw it; undefined if it names none, or one that `readName` does not find.
+ * Returns the metric that an overlay names; undefined if the overlay names none, or one that
+ * `readName` does not find. A metric that the figure does not draw is reported, but returned.
  */
 function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
   const metric = readName(node, context, 'metric');
@@ -188,8 +188,8 @@ function readTable(table: Node, context: Context): TableEntry {
 }
 
 /**
- * Whether a table's rows and columns, or a name in WHOLES among them, may tell values on an axis
- * apart. `attack` and `setting` may name the attack on a base, `adapter` its training settings.
+ * Whether the names in a table's rows and columns may tell values on an axis apart. Of the names in
+ * WHOLES, `attack` and `setting` may cover the attack on a base, `adapter` the training settings.
  */
 const mayTell = (named: readonly string[], path: string): boolean =>
   named.includes(path) ||
@@ -200,8 +200,9 @@ const mayTell = (named: readonly string[], path: string): boolean =>
   (named.includes('setting') && !/^(poisoning|adapter|train)\./.test(path));
 
 /**
- * Warns of a table in which several conditions have the same place. Only a run tells which metrics
- * they have. All have accuracy; without it, those under an attack may stand beside clean ones.
+ * Warns of a table in which several conditions have the same place. In a table without accuracy,
+ * which every condition has, a clean condition may share the place of one under an attack: whether
+ * the clean one has the table's metrics is known only after a run.
  */
 function checkPlaces(
   table: Node,
@@ -353,8 +354,8 @@ function readCells(entry: Node, context: Context): readonly CellPattern[] | unde
 }
 
 /**
- * Returns a list of one pattern; an empty list, after reporting it, if the pattern is faulty. The
- * pattern keeps only fields that are axes, or all of them, after a warning, if it matches no cell.
+ * Returns a list of one pattern; an empty list if the pattern is faulty, which is reported. Only
+ * fields that are axes are kept. A pattern that matches no cell keeps all fields, with a warning.
  */
 function readCellPattern(node: Node, context: Context): readonly CellPattern[] {
   const { axes, cells, fields, report, warn } = context;

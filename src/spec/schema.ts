@@ -155,8 +155,8 @@ const listDefences = ({ defences = [] }: SpecRegistry): readonly PluginShape[] =
 function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorers']): Schema {
   const namesOf = (plugins: readonly PluginShape[]): string[] => plugins.map(({ name }) => name);
   /**
-   * Returns a change of a field's schema: only these names are allowed (any, if there are none),
-   * and they are names of plugins of this kind.
+   * Returns a change of a field's schema: only `names` are allowed (any name if the list is empty),
+   * as names of plugins of the kind `plugin`.
    */
   const named =
     (plugin: string, names: readonly string[]): Change =>
@@ -363,8 +363,8 @@ function variantShape(
 export function fieldDefaults(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
   const fields = new Map<string, Json | undefined>();
   /**
-   * Adds the fields below a schema or, if it declares none, the field at `path` itself. Of several
-   * plugins with one field, the first that has a default gives it.
+   * Adds the fields below a schema or, if it declares none, the field at `path` itself. If several
+   * plugins have the field, its default is that of the first plugin with a default.
    */
   const visit = (schema: Schema, path: string): void => {
     if (declaresFields(schema))

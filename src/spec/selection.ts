@@ -41,8 +41,8 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
 }
 
 /**
- * Returns the pattern that a mapping writes; undefined, after reporting it, if a field is unknown.
- * Undefined for any other node, which validation reports.
+ * Returns the pattern that a mapping writes; undefined if a field is unknown, which is reported.
+ * Undefined also for a node that is no mapping, which validation reports.
  */
 export function readPattern(
   node: Node,
@@ -83,8 +83,8 @@ export function pathsNamed(name: string, paths: readonly string[]): readonly str
 }
 
 /**
- * Returns the one path that a name stands for; undefined, after reporting it, if there is none or
- * more than one.
+ * Returns the one path that a name stands for. If there is none or more than one, reports the name
+ * and returns undefined.
  */
 function fieldNamed(
   name: string,
@@ -212,8 +212,8 @@ export function readSelection(
 type Tags = ReadonlyMap<string, Pattern | undefined>;
 
 /**
- * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`. Undefined, after reporting
- * it, if that is faulty.
+ * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`; undefined if the argument
+ * is faulty, which is reported.
  */
 function readOnlyOption(
   argument: string,
@@ -242,7 +242,7 @@ function readOnlyOption(
   return { ...makePattern(span(0, argument.length), wanted), path };
 }
 
-/** Returns the scalar that YAML reads in a text; the text itself if that is null or no scalar. */
+/** Returns the scalar that YAML reads in a text; the text itself if it reads null or no scalar. */
 function parseScalar(text: string): Scalar {
   const node = parseYaml(createSource('--only', '.', text), () => undefined);
   return node?.kind === 'scalar' && node.value !== null ? node.value : text;

@@ -34,7 +34,7 @@ export interface Schema {
   readonly format?: string;
   /** An extension: the field may be a grid axis. */
   readonly axis?: true;
-  /** An extension: the default does not apply if this sibling, or one of them, is written. */
+  /** An extension: the default does not apply if this sibling, or one of these, is written. */
   readonly unless?: string | readonly string[];
   /** An extension: a spec may write `{ file: PATH }` in place of the text. */
   readonly textFile?: true;
@@ -193,8 +193,8 @@ export function show(value: Json | undefined): string {
 }
 
 /**
- * Returns the first sentence of the description, without its full stop; undefined if there is no
- * description.
+ * Returns the description up to its first full stop or colon, which is left out; undefined if there
+ * is no description.
  */
 export const firstSentence = (schema: Schema | undefined): string | undefined => {
   const text = schema?.description;

@@ -7,10 +7,10 @@ const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]/g, ''
 const sortedLetters = (word: string): string => Array.from(word).sort().join('');
 
 /**
- * Returns the one of some words for which `word` may be a slip, and how many letters the two are
- * apart (two swapped letters count as one). Null if there is none. It is the closest word that
+ * Returns the one of `words` that may have been meant by `word`, and in how many letters the two
+ * differ (two swapped letters count as one); null if there is none. This is the closest word that
  * differs in one letter, in at most a third of the letters, or by two swapped letters; otherwise
- * the only word that begins with `word`.
+ * the only word that begins with `word`, if `word` has at least three letters.
  */
 export function nearest(
   word: string,

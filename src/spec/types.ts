@@ -34,9 +34,9 @@ export type Result<T> =
 export interface ExperimentCell {
   readonly config: Cell;
   /**
-   * The cell's name, which holds no positions. By full path, it has every scalar of `poisoning`,
-   * `defence` and `adapter` (also in bases, and defaults too), every list in them that varies over
-   * the grid, and every other axis. An example:
+   * The cell's name: values by full path, and no positions in the grid. It has every scalar of
+   * `poisoning`, `defence` and `adapter` (those of bases and defaults included), every list in them
+   * that varies over the grid, and every other axis. An example:
    * `{"poisoning.attack": "badnets", "adapter.rank": 8, "train.learning_rate": 0.001}`.
    */
   readonly axes: JsonObject;
@@ -63,10 +63,7 @@ export interface Experiment {
   readonly secrets: readonly string[];
   /** The stage kinds under `stages`. */
   readonly goals: readonly string[];
-  /**
-   * What the store keeps of finished stages, by their kind. Of a kind that is left out, it keeps
-   * all.
-   */
+  /** What the store keeps of finished stages, by kind; everything for a kind that is left out. */
   readonly keep: { readonly [kind: string]: KeepLevel };
   readonly seeds: readonly number[];
   readonly cells: readonly ExperimentCell[];
@@ -129,8 +126,8 @@ export interface SpecRegistry {
   /** The metrics that have a short name in `report`, as `STAGE.METRIC`. None if left out. */
   readonly metrics?: readonly string[];
   /**
-   * Takes a `STAGE.METRIC`. Returns the names of the stage's metrics if it can be none of them;
-   * null if it may be one. If this function is left out, any metric may be one.
+   * Takes a `STAGE.METRIC`. Returns null if the stage may have this metric; otherwise names of
+   * metrics to offer in its place. If this function is left out, every metric is accepted.
    */
   readonly metricsInstead?: (name: string) => readonly string[] | null;
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */

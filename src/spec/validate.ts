@@ -17,7 +17,7 @@ export interface Violation {
   readonly keyword: string;
   readonly params: Readonly<Record<string, unknown>>;
   /**
-   * The schema of the value at `path`. Of a field that may be an axis, it is one form alone: that
+   * The schema of the value at `path`. For a field that may be an axis, only one of its forms: that
    * of a single value, or that of a list.
    */
   readonly schema: Schema;
@@ -34,8 +34,8 @@ export function createValidator(schema: JsonSchema): (value: unknown) => Violati
     allowUnionTypes: true,
     strictTypes: false,
     strictRequired: false,
-    // What these turn off costs more than it saves for a single value. Tests check the plugins'
-    // schemas.
+    // These turn off work that costs more than it saves when one value is checked. Tests check the
+    // plugins' schemas.
     validateSchema: false,
     inlineRefs: false,
     code: { optimize: false },
@@ -122,11 +122,11 @@ function isOfBranch(error: Found, choice: Found, branch: Schema, index: number):
 }
 
 /**
- * Returns the errors of the form that was intended: the only one that accepts the value's type.
- * Returns `choice` alone, the error that the value has none of the forms, if no form or several
- * accept its type, if the intended form has no errors, or if the value is neither a list nor a
- * mapping and the field can't be an axis. The returned `choice` has the schema to describe: that of
- * one value if the field may be an axis, otherwise that of all forms.
+ * Returns the errors of the intended form: the only form that accepts the value's type. If there is
+ * no such form, or if it has no errors, returns only `choice`, the error that the value has none of
+ * the forms. Does the same for a value that is neither a list nor a mapping, unless the field may
+ * be an axis. The returned `choice` has the schema to describe: that of one value if the field may
+ * be an axis, otherwise that of all forms.
  */
 function errorsOfIntendedForm(
   choice: Found,

@@ -49,8 +49,8 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
 }
 
 /**
- * Returns an error's code, even if Node has no name for it (`Unknown system error -122`); undefined
- * if it has none.
+ * Returns an error's code, also where Node writes `Unknown system error -122` in place of a name;
+ * undefined if the error has no code.
  */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as NodeJS.ErrnoException;
@@ -74,9 +74,9 @@ function obstructingPath(error: unknown, code: string | undefined): string | und
 }
 
 /**
- * Like `errorCode`, except for ENOENT of Node's recursive `mkdir`, which hides the cause. Then it
- * tries to make the topmost missing folder with a plain `mkdir`, and returns the code of that
- * error; ENOENT if there is none.
+ * Like `errorCode`, except for the ENOENT of Node's recursive `mkdir`, which hides the cause. To
+ * find the cause, makes the topmost missing folder with a plain `mkdir` and returns the code of its
+ * error, or ENOENT if it succeeds.
  */
 function trueCode(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)

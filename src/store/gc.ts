@@ -41,7 +41,7 @@ export interface Swept {
   /** The number of answers of services that were removed. Absent if none. */
   readonly answers?: number;
   readonly damaged: number;
-  /** The bytes of the removed entries and answers, and of let-go files that a kill had left. */
+  /** The bytes of the removed entries and answers, and of the files that `sweepLetGo` removed. */
   readonly bytes: number;
   /** What is left. `bytes` also counts the answers, `entries` does not. */
   readonly kept: { readonly entries: number; readonly bytes: number };
@@ -50,8 +50,8 @@ export interface Swept {
 }
 
 /**
- * Sweeps a store. A dry run only reports what would be removed; any other throws `UserFault` while
- * a run or another `gc` uses the store.
+ * Sweeps a store. A dry run only reports what would be removed; any other sweep throws `UserFault`
+ * while a run or another `gc` uses the store.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
  */
 export async function collectGarbage(
@@ -69,7 +69,7 @@ export async function collectGarbage(
 }
 
 /**
- * Sweeps a store that is already marked, as `collectGarbage` says.
+ * Does what `collectGarbage` says, once the store is marked.
  * @param sweeping the mark; null in a dry run, which changes nothing
  */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
@@ -177,7 +177,7 @@ function forgetRoots(
 /** Removes the indexes of specs that no root names. */
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
-  // Drafts of indexes stay: a run that finds everything cached leaves no marker, but may write one.
+  // Drafts stay: a run that finds everything cached leaves no marker, but may be writing an index.
   for (const name of ownNames(root, INDEX))
     if (name.endsWith('.json') && !kept.has(name))
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });

@@ -13,8 +13,8 @@
  * is dead if its heartbeat has been silent for too long (owner.ts). A process that was stopped for
  * so long may find its claims gone.
  *
- * Claims are hard links to one file, `leases/OWNER`. Making and removing a file for each would cost
- * more than a small stage does: ext4 without a journal looks at every file removed in the last
+ * Claims are hard links to one file, `leases/OWNER`. To make and remove a file for each claim would
+ * cost more than a small stage does: ext4 without a journal looks at every file removed in the last
  * minutes before it makes a new one.
  */
 import {
@@ -52,7 +52,7 @@ function isGone(file: string): boolean {
 }
 
 export interface Lease {
-  /** Whether this process still holds it: if it was stopped, others may have taken it for dead. */
+  /** Whether this process still holds the lease: others may take a stopped process for dead. */
   stands(): boolean;
   /** Aborted once the lease is found lost. */
   readonly lost: AbortSignal;
@@ -91,7 +91,7 @@ function removeClaim(claim: string): void {
 
 /**
  * Makes a hard link. Returns false if that fails for any reason: the caller then writes a file, and
- * the error of that says what is wrong.
+ * if writing fails too, its error says what is wrong.
  */
 function tryLink(from: string, to: string): boolean {
   try {
@@ -146,7 +146,7 @@ export class Leases {
 
   /**
    * Returns the lease or, as `by`, who holds it. `by` is this process if it already holds the
-   * lease, or if a cached listing lacks the claim that it has just made: then nothing is known.
+   * lease, or if a cached listing lacks the claim just made, so that the holder is not known.
    */
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };

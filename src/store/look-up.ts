@@ -46,7 +46,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     youngest = Math.max(youngest, stat.mtimeMs);
   }
   const entry: Entry = { key, dir, manifest: head };
-  // The manifest is written last, so that a younger file was touched later by someone else.
+  // The manifest is written last, so if a file is younger, someone else has touched it since.
   return youngest > written && !isUnchanged(entry, youngest)
     ? { state: 'damaged', why: 'a file was changed after it was stored' }
     : { state: 'hit', entry };
@@ -151,8 +151,8 @@ function namesIn(dir: string): readonly string[] | null {
 /**
  * Makes a network file system ask its server about an entry, by listing the folders from the
  * store's root down and opening the manifest. Returns whether a listing shows the entry's name or,
- * if the folder above the entry can't be listed, the name of that folder. Listings are asked for
- * anew, while a single name may be remembered as absent.
+ * if the folder above the entry can't be listed, the name of that folder. A listing comes anew from
+ * the server, while the absence of a single name may be cached.
  * @param dir the entry's folder
  */
 export function refreshEntry(dir: string): boolean {

@@ -101,7 +101,7 @@ export function openManifestIndex(root: string, spec: string) {
       asked.push(line);
       return parseHead(line);
     },
-    /** Records a manifest that was read. @param seen the stats of its file before that */
+    /** Records a manifest that was read. @param seen the stats of its file before the read */
     note(key: ActionKey, seen: Seen, head: ManifestHead): void {
       const { ino, size, mtimeMs, ctimeMs } = seen;
       const { content, files, letGo, seconds, created, backend } = head;

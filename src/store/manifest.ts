@@ -1,7 +1,7 @@
 /**
- * Entries, `<store>/<aa>/<key>/{manifest.json, …}` with the key's first two digits as `aa`, and
- * their manifests. There is no list of entries beside the folders themselves. `manifest.json` is
- * JSON whose last field is a checksum of the text before it, so that any flipped byte is detected.
+ * Entries and their manifests. An entry is a folder `<store>/<aa>/<key>/`, with the key's first two
+ * digits as `aa`; there is no list of entries beside the folders. Its `manifest.json` is JSON whose
+ * last field is a checksum of the text before it, so that any flipped byte is detected.
  */
 import type { BackendName, Digest, JsonObject, OutputFile } from '../api.ts';
 import { sha256 } from '../base/sha256.ts';

@@ -152,9 +152,9 @@ const LEAST_MS = 100,
 const BEATS = 6;
 
 /**
- * Returns the silence (ms) after which this process's claims no longer count. Each of its
- * heartbeats states it, so that hosts may differ. Throws `UserFault` if DOSIMETER_LEASE_SECONDS is
- * out of range.
+ * Returns the silence (ms) after which this process's claims no longer count. Each heartbeat of the
+ * process states this time, which may differ between hosts. Throws `UserFault` if
+ * DOSIMETER_LEASE_SECONDS is out of range.
  */
 export function leaseTimeout(env: Readonly<Record<string, string | undefined>>): number {
   const text = env['DOSIMETER_LEASE_SECONDS']?.trim() ?? '';
@@ -213,7 +213,7 @@ export interface Watch {
   isSilent(owner: Owner): boolean;
   /** Whether a heartbeat has been seen to change since the first look. */
   hasBeaten(owner: Owner): boolean;
-  /** Looks at every heartbeat that was asked about. Call it more often than the allowed silence. */
+  /** Looks at all heartbeats asked about. Call it at shorter intervals than the allowed silence. */
   look(): void;
 }
 

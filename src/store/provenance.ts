@@ -1,7 +1,8 @@
 /**
  * Records of what made the entries. `code/` has the files and packages that each code version
  * covers, so that a miss can name the file or package that changed. `environments/` has a record
- * for each machine and set of versions that stages ran on. Manifests name both by digest.
+ * for each machine and set of versions that stages ran on. Manifests name code versions and
+ * environments by digest.
  */
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';

@@ -164,8 +164,8 @@ export class Store {
   }
 
   /**
-   * Turns a scratch folder into an entry, whole or not at all. Returns the entry, which is another
-   * process's if that was faster.
+   * Turns a scratch folder into an entry, whole or not at all. Returns the entry; if another
+   * process has published it first, the entry of that process.
    */
   publish(scratch: string, { volatile, ...publication }: Publication): Promise<Entry> {
     return onDisk(this.root, () => {
@@ -397,7 +397,7 @@ export class Store {
 }
 
 /**
- * Removes those files of an entry that its manifest says were let go but that are still there, as
+ * Removes the files of an entry that its manifest lists as let go but that are still there, as
  * after a kill. Returns their bytes. A manifest from elsewhere may name files outside the entry;
  * these stay. Throws UserFault where a link leads out of the entry.
  */

@@ -16,7 +16,7 @@ export const readdirOr = (dir: string): string[] => orIfMissing([], () => readdi
  * How long (ms) a process on another host must give no sign of life before what it left is swept. A
  * container and an earlier boot of this host count as other hosts. Claims give way much earlier, by
  * their heartbeats. The time is long because a process that was only stopped would lose what it is
- * writing, and because time stamps are compared: hosts' clocks differ by far less.
+ * writing, and because time stamps are compared: the clocks of hosts differ by far less than this.
  */
 export const ABANDONED_MS = 3600 * 1000;
 
@@ -24,8 +24,8 @@ export const ABANDONED_MS = 3600 * 1000;
 type IsGone = (owner: Owner, file: string) => boolean;
 
 /**
- * Returns a judge of owners. It asks the system about owners on this host, and judges other hosts'
- * by the ages of their heartbeats and of what they left.
+ * Returns a function that tells which owners are gone. It asks the system about owners on this
+ * host, and judges those on other hosts by the ages of their heartbeats and of what they left.
  */
 function goneByTimes(leases: string): IsGone {
   let now: number | undefined;

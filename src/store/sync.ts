@@ -46,9 +46,9 @@ function foldersAbove(place: string): string[] {
 }
 
 /**
- * Flushes the entries in `dirs` and the folders `above`, one by one. Returns false if they are more
- * than FEW files and folders, if one can't be flushed by itself, or if an entry was moved away:
- * then nothing is known to be durable. Throws if the disk fails.
+ * Flushes the entries in `dirs` and the folders `above`, one by one. Returns whether all are known
+ * to be durable: false if they are more than FEW files and folders, if one can't be flushed by
+ * itself, or if an entry was moved away. Throws if the disk fails.
  */
 async function flushFew(dirs: readonly string[], above: readonly string[]): Promise<boolean> {
   let paths: ReadonlySet<string>;

@@ -29,9 +29,9 @@ export interface DamagedRecord {
 }
 
 /**
- * Checks all entries and records. Moves what is damaged aside, except pins. Returns the number of
- * entries that were `checked`, and how many sound ones lack files that were let go; `damaged`
- * entries, damaged `records`, and the faults of what was `withheld`.
+ * Checks all entries and records. Moves what is damaged aside, except pins. Returns how many
+ * entries were `checked`, and how many sound ones lack files that were let go (`letGo`); the
+ * `damaged` entries; the damaged `records`; and the faults of what other users `withheld`.
  */
 export async function verifyStore(store: Store) {
   /** The faults of other users' entries and records that can't be read. They are not checked. */

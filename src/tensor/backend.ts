@@ -1,6 +1,6 @@
 /**
  * Finds this machine's tensor backends, and says what they offer. Nothing of tfjs is imported, so
- * that the engine may ask.
+ * that the engine, which must not load tfjs, may import this file.
  */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -16,8 +16,8 @@ export interface BackendProbe {
   /** What the backend is, or why it is not available. */
   readonly detail: string;
   /**
-   * The backend as keys name it: its name, with what the versions of npm packages leave open, such
-   * as the release of TensorFlow.
+   * The backend as keys name it: its name, with versions that do not follow from those of the npm
+   * packages, such as the release of TensorFlow.
    */
   readonly version: string;
   /** Whether the backend computes on GPUs if there are any. */
@@ -43,8 +43,8 @@ export interface BackendInfo {
   /** Whether the library promises that an operation returns the same bits on the same hardware. */
   readonly deterministic: boolean;
   /**
-   * What tfjs's backend rounds the results of products in bfloat16 to; absent if it has no such
-   * products, and for PyTorch.
+   * The type to which a backend of tfjs rounds the results of products in bfloat16; absent if the
+   * backend has no such products, and for PyTorch.
    */
   readonly bf16Products?: 'float32' | 'bf16';
 }

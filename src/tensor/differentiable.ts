@@ -3,10 +3,10 @@
  * tfjs.
  *
  * tf.customGrad computes the gradient of every input; here an operation is told which inputs need
- * one, and nothing that depends on constants alone does. So no frozen parameter is ever
+ * one, and an input that depends only on constants needs none. So no frozen parameter is ever
  * differentiated, and the backward pass ends at the first trained layer. Two more things in tfjs
- * cost a noticeable part of a training step with the hundreds of parameters of an adapter. Its own
- * walk over the tape looks up each input of each operation once for every such parameter. And
+ * cost a noticeable part of a training step with the hundreds of parameters of an adapter. The walk
+ * of tfjs over the tape looks up each input of each operation once for every such parameter. And
  * tf.customGrad calls an operation to copy each tensor that it saves.
  */
 import type { NamedTensorMap, Tensor } from '@tensorflow/tfjs-core';
@@ -97,7 +97,7 @@ function record(
 ): void {
   const { state } = internals();
   /**
-   * What `backward` returns. If a tape records it, the tape gets a node that can't be
+   * Returns what `backward` returns. If a tape is being recorded, adds a node to it that can't be
    * differentiated.
    */
   const backwardOnce = (dy: Tensor): readonly Tensor[] => {
@@ -280,8 +280,8 @@ export interface Operation<Value extends Tensor, Saved extends readonly Tensor[]
 
 /**
  * Returns the operation's value, which can be differentiated once with respect to every input that
- * is not constant. Where all inputs are constant, so is the value. Where no tape is recorded, it is
- * the value alone that is computed.
+ * is not constant. Where all inputs are constant, so is the value. Where no tape is recorded, only
+ * the value is computed.
  * @param inputs null stands for an input that the operation does without, such as a bias
  */
 export function differentiable<Value extends Tensor, const Saved extends readonly Tensor[]>(

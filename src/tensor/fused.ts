@@ -147,8 +147,8 @@ const rotary = operation('FusedRotary', { heads: 'int', back: 'bool' }, same);
 
 /**
  * Rotates the pair of features i and i + r/2 of each head of a token, for i < r/2, by the angle
- * whose cosine and sine cos and sin have; backwards if `back`. Features from r on stay. x: (S,
- * H·d), cos, sin: (S, …, r/2) → (S, H·d), for S tokens and H = `heads` heads of d features.
+ * whose cosine and sine are in `cos` and `sin`; backwards if `back`. Features from r on stay. x:
+ * (S, H·d), cos, sin: (S, …, r/2) → (S, H·d), for S tokens and H = `heads` heads of d features.
  */
 export const fusedRotary = (
   x: Tensor2D,
@@ -220,9 +220,9 @@ export interface FusedAttention {
 
 /** Where the tokens of the B rows of a batch stand, int32. */
 export interface FusedRows {
-  /** Where the queries of each row start among all, then where the last ones end. (B + 1) */
+  /** Where each row's queries start among all queries, then the end of the last row. (B + 1) */
   readonly queries: Tensor1D;
-  /** Where the keys of each row start among all, then where the last ones end. (B + 1) */
+  /** Where each row's keys start among all keys, then the end of the last row. (B + 1) */
   readonly keys: Tensor1D;
   /** The position of each query among the keys of its row, (Q). */
   readonly places: Tensor1D;

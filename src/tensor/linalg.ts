@@ -104,7 +104,7 @@ function javascriptSvd(matrix: Float64Array, m: number, n: number, vectors: bool
 }
 
 /**
- * Returns the singular values and, with `vectors`, the left singular vectors; else null for these.
+ * Returns the singular values and, if `vectors` is true, the left singular vectors (else null).
  * @param matrix row-major (m, n)
  * @throws RangeError for a matrix that is not m × n or not finite
  */
@@ -132,8 +132,8 @@ function rFactor(columns: Float64Array, m: number, k: number): Matrix {
 }
 
 /**
- * Returns the k singular values of P Qᵀ that can differ from zero, descending. They are those of
- * R_P R_Qᵀ, where P = O_P R_P and Q = O_Q R_Q are thin QR decompositions.
+ * Returns the k singular values of P Qᵀ that can differ from zero, descending. R_P R_Qᵀ has the
+ * same singular values, where P = O_P R_P and Q = O_Q R_Q are thin QR decompositions.
  * @param P (m, k), row-major, k ≤ m
  * @param Q (n, k), row-major, k ≤ n
  */

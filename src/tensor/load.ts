@@ -20,7 +20,7 @@ export interface LoadOptions {
    */
   readonly threads?: number;
   /**
-   * The backend as keys name it. Read for PyTorch alone, whose process is refused if it has other
+   * The backend as keys name it. Only used for PyTorch, whose process is refused if it has other
    * releases than these.
    */
   readonly computedBy?: string;
@@ -101,7 +101,7 @@ async function loadTfjs(name: keyof typeof PACKAGES, threads: number): Promise<B
         );
       const fused = stamp?.fused ?? null,
         { fused: instructions } = binding as Fused,
-        // Fused products don't use tiles (AMX). On processors with tiles, oneDNN's are faster.
+        // Fused products don't use tiles (AMX). With tiles, oneDNN's products are faster.
         bf16 = fused !== null && instructions === 'avx512_bf16' && !hasTiles();
       if (fused !== null) {
         if (instructions === undefined)
@@ -144,8 +144,8 @@ const OFF = new Set(['0', 'false']);
 
 /**
  * Sets environment variables that TensorFlow reads once, at its load or at their first use, and
- * gives Node a function that tfjs-node needs. All but the numbers of threads keep a value that is
- * set.
+ * gives Node a function that tfjs-node needs. Variables that are set already stay as they are,
+ * except the numbers of threads.
  */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);

@@ -25,8 +25,8 @@ export function tensorflowBackend(): NodeJSKernelBackend {
 type Attributes = Readonly<Record<string, Attribute>>;
 
 /**
- * The encoded attributes, by attributes that were used before. So attributes that stay the same
- * object are encoded once.
+ * The encoded form of attributes, by the object that holds them: an object that is used again need
+ * not be encoded again.
  */
 const encodings = new WeakMap<Attributes, ReturnType<typeof encodeAttributes>>();
 

@@ -39,7 +39,7 @@ export const fusedProduct = (
   })[0] as Tensor2D;
 
 /**
- * `packed` is set if W is given as a packed copy that is kept of a frozen W (compiled/copies.ts).
+ * `packed` is set if a packed copy of the frozen W (compiled/copies.ts) is given in place of W.
  */
 const LAYER = { bf16: 'bool', frozen: 'bool', packed: 'bool' } as const,
   LORA = { ...LAYER, scale: 'float' } as const;

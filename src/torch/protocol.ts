@@ -61,8 +61,8 @@ export interface WireTraining {
   readonly packing?: number;
   readonly objective: WireObjective | null;
   /**
-   * The rows of the token table that alone are trained, as the parameter `token_rows`, and whether
-   * each keeps its norm; null if no rows are trained so.
+   * If nothing but rows of the token table is trained: which rows, as the parameter `token_rows`,
+   * and whether each keeps its norm. Otherwise null.
    */
   readonly token_rows: { readonly ids: readonly number[]; readonly keep_norms: boolean } | null;
 }
@@ -84,7 +84,7 @@ export interface WireModel {
   readonly tokens: readonly number[] | null;
   /** The id of the token that a decoder's classifier takes for padding; null for none. */
   readonly padding: number | null;
-  /** Whether the TypeScript engine has no family for the class. Then its reading is checked. */
+  /** Whether the TypeScript engine lacks the class; if so, how the model reads rows is checked. */
   readonly described: boolean;
   readonly weights: HeldWeights | null;
   readonly training: WireTraining | null;
@@ -152,7 +152,7 @@ export interface WirePart {
   readonly parameters: readonly string[];
   /** The number of the kernel that the term is added to. */
   readonly kernel: number;
-  /** The name in `factors` of F (n, r), if h F takes the place of the layer's input h, or null. */
+  /** The name of F (n, r) in `factors` if h F replaces the layer's input h; otherwise null. */
   readonly factor: string | null;
 }
 

@@ -309,7 +309,7 @@ const LESS_MEMORY =
   'so does train.gradient_checkpointing: true; a smaller train.max_length or --pack, ' +
   'model.dtype: bf16, model.quantize: nf4 or --jobs 1 also need less';
 
-/** Returns the fault of a process that was killed. @param what says so: begins the message */
+/** Returns the fault of a process that was killed. @param what begins the message, and says so */
 const killedFault = (what: string): UserFault =>
   new CutOff(
     `${what}, as the system does when memory runs out`,

@@ -36,7 +36,7 @@ export interface RemoteSweepOptions {
   /** The most bytes of entries' files that may stay; null to remove no sound entry. */
   readonly maxBytes: number | null;
   readonly graceMs: number;
-  /** Whether only to report what would be removed. Then nothing is written. */
+  /** Whether to only report what would be removed, and write nothing. */
   readonly dryRun: boolean;
 }
 
@@ -56,8 +56,8 @@ export interface RemoteSwept {
 }
 
 /**
- * Sweeps a remote. Throws UserFault while the remote is pushed to or swept by another process (a
- * dry run does not), or if it has entries of another version of the program.
+ * Sweeps a remote. Throws UserFault if another process pushes to the remote or sweeps it (not in a
+ * dry run), or if the remote has entries of another version of the program.
  */
 export async function sweepRemote(
   objects: Objects,

@@ -133,8 +133,8 @@ export class Remote {
   }
 
   /**
-   * Returns the result of a transfer. Returns null if the remote fails, which is told, if it has
-   * failed too often before, or if `signal` is aborted.
+   * Returns the result of a transfer. Returns null if `signal` is aborted, if the remote has failed
+   * too often before, or if it fails now, which is told.
    */
   async #attempt<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> {
     const { signal, tell } = this.#options;
@@ -177,7 +177,7 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
   return {
     /** Removes the marker. The next `send` makes a new one. */
     end,
-    /** Sends an entry as `sendEntry` does; again, if the marker no longer stood at the end. */
+    /** Sends an entry as `sendEntry` does. Repeats it if the marker no longer stood at the end. */
     async send(key: ActionKey, force: boolean): Promise<Sent> {
       for (;;) {
         const held = (marker ??= beginPush(objects, tell));
@@ -197,7 +197,7 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
 export interface Pulled extends Counts {
   /** How many entries the store already had. */
   readonly here: number;
-  /** The entries that the store still lacks: the remote lacks them, or to fetch them failed. */
+  /** The entries that the store still lacks: the remote lacks them, or fetching them failed. */
   readonly lacking: readonly ActionKey[];
 }
 

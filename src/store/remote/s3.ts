@@ -146,8 +146,9 @@ const isEndpointGiven = (): boolean =>
 
 /**
  * Returns the option `region` for the SDK, which refuses to work without a region: the one in
- * `AWS_DEFAULT_REGION`, or any for servers other than Amazon's, which ignore it. Returns no option
- * if `AWS_REGION` is set, or if neither applies: the SDK reads `AWS_REGION` and the user's files.
+ * `AWS_DEFAULT_REGION` or, if the environment names a server, any region, since servers other than
+ * Amazon's ignore it. Returns no option in other cases and if `AWS_REGION` is set: the SDK itself
+ * reads `AWS_REGION` and the user's files.
  */
 function regionOption(): { readonly region?: string } {
   const given = process.env['AWS_REGION'] ?? '',
@@ -285,8 +286,8 @@ async function* withStallTimeout(
   ms: number,
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {
-  // Ends the transfer. One that stalled is tried again (Error). One that was slow before would be
-  // slow again, and is not (TimeoutError).
+  // Ends the transfer. One that brought as many bytes as come in `ms` at the speed SLOWEST is tried
+  // again (Error). Any other would be slow again, and is given up (TimeoutError).
   const stalled = (): void => {
     const name = receivedBytes < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
     body.destroy(Object.assign(new Error('no data arrived in time'), { name }));

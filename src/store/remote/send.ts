@@ -74,7 +74,7 @@ export async function sendEntry(
 
 /**
  * Whether the remote has the entry, with all files but those in `letGo`.
- * @param letGo files that the store's entry lacks, so that the remote's may lack them too
+ * @param letGo files that the store's entry lacks, so that the remote's entry may lack them too
  */
 async function isPresent(
   objects: Objects,

@@ -50,14 +50,14 @@ interface Internals {
 
 /**
  * The most bytes of disposed tensors that are freed only once the trace that reads them has been
- * computed. If there are more, it is computed at once.
+ * computed. If there are more, the trace is computed at once.
  */
 const WAITING = 1 << 24;
 /** The most operations of a trace; a longer one is computed in parts. */
 const LENGTH = 1 << 13;
 /**
- * The most recorded operations that are kept, and the most operations of compiled functions, each
- * of which takes about 20 kB. If either limit is passed, all of both are forgotten.
+ * The most recorded operations that are kept, and the most operations in compiled functions (about
+ * 20 kB each). If either limit is passed, all recorded operations and all functions are forgotten.
  */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
@@ -66,15 +66,15 @@ const SIGHTINGS = 2;
 
 /**
  * TensorFlow's products, whose attribute T is the type of their factors. In a region of bfloat16
- * they take factors in bfloat16, add in float32 and round the result to bfloat16, and the result
- * becomes a float32 again. So do the products of torch.autocast with dtype=torch.bfloat16. Fused
+ * they take factors in bfloat16, add in float32 and round the result to bfloat16, as the products
+ * of torch.autocast with dtype=torch.bfloat16 do. The result is then cast back to float32. Fused
  * products round their factors themselves.
  */
 const PRODUCTS = new Set(['MatMul', 'BatchMatMulV2']);
 
 /**
- * The operations that can read a packed W. `input` is the index of W among the inputs. `transposed`
- * is whether the operation multiplies by Wᵀ, not by W.
+ * The operations that can read a packed copy of a weight W (copies.ts). `input` is the index of W
+ * among the inputs. `transposed` is whether the operation multiplies by Wᵀ, not by W.
  */
 const LAYERS = new Map([
   ['FusedLinear', { input: 1, transposed: true }],
@@ -86,10 +86,7 @@ const LAYERS = new Map([
 const isSet = (attributes: readonly AttributeValue[], wanted: string): boolean =>
   attributes.some(({ name, value }) => name === wanted && value === true);
 
-/**
- * Returns the attributes with another value for the one of this name. None is added if it is
- * absent.
- */
+/** Returns the attributes with `value` for the one called `wanted`, if there is one. */
 const withValue = (
   attributes: readonly AttributeValue[],
   wanted: string,
@@ -180,7 +177,7 @@ class Recorder {
   }
 
   /**
-   * Returns what `run` returns. Runs it as a region; when the outermost region ends, also because
+   * Runs `run` as a region, and returns what it returns. When the outermost region ends, even if
    * `run` throws, the recorded tensors that are still in use are computed.
    */
   runRecorded<T>(run: () => T, precision: Precision): T {
@@ -261,8 +258,8 @@ class Recorder {
       refCount: 1,
     });
     /**
-     * Returns the tensor that is the factor in bfloat16, and adds its cast to the trace if there is
-     * none.
+     * Returns the factor in bfloat16: as rounded before in this trace, as a kept copy if TensorFlow
+     * holds the factor, or as the result of a cast that is added to the trace.
      */
     const round = (data: TensorData): TensorData => {
       const known = this.#rounded.get(data);

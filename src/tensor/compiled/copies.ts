@@ -1,7 +1,7 @@
 /**
  * Keeps copies of tensors in the form in which products read them, each until its tensor is freed.
  * These are factors in bfloat16 (a float32 with 8 instead of 24 bits of significand), and frozen
- * weights in the order in which fused products read entries (FusedPack in
+ * weights packed in the order in which fused products read entries (FusedPack in
  * src/tensor/native/fused-products.cc). Packing changes no bit of a result.
  */
 import { type Binding, execute } from './program.ts';

@@ -101,8 +101,8 @@ export const isReplaced = (name: string): boolean => REPLACED.has(name);
 const singleFunctions = new Map<string, string>();
 
 /**
- * Carries out one operation and returns its outputs; one in REPLACED as a function, made at the
- * first call with the same attributes.
+ * Carries out one operation and returns its outputs. An operation in REPLACED is carried out as a
+ * function, which is made at the first call with the same attributes.
  * @param inputs the numbers of the inputs in the binding
  * @param types as in `Operation`
  * @param outputs the number of outputs

@@ -52,7 +52,7 @@ function broadcast(a: readonly number[], b: readonly number[]): number[] {
 
 /**
  * Returns the rule of an operation with one output, which has the type of the first input and the
- * shape that `shapeOf` returns. If that is null, so is what the rule returns.
+ * shape that `shapeOf` returns. If `shapeOf` returns null, so does the rule.
  */
 export const shaped =
   (
@@ -71,8 +71,8 @@ const axesIn = ({ values }: Value, { shape }: Value): number[] | null =>
   values && Array.from(values, (axis) => (axis < 0 ? axis + shape.length : axis));
 
 /**
- * Returns the shape that a tensor's entries are; null if they are not known. A −1 in it becomes the
- * extent that makes `total` entries.
+ * Returns a tensor's entries as a shape; null if they are not known. A −1 among them becomes the
+ * extent with which the shape has `total` entries.
  */
 function shapeIn({ values }: Value, total: number): number[] | null {
   const shape = values && Array.from(values),
@@ -249,8 +249,8 @@ export function outputsOf(
 }
 
 /**
- * Returns for each input in the operation's definition the number of tensors if it is a list, and
- * −1 if it is a single tensor.
+ * Returns a number for each input in the operation's definition: the length of the list if the
+ * input is a list of tensors, −1 if it is a single tensor.
  * @param count the number of tensors that the operation reads
  */
 export function listLengths(
