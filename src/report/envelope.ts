@@ -300,8 +300,9 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
 }
 
 /**
- * Returns the full fine-tunings from which partners may be chosen. They must match the patterns
- * `cells` only on the axes that are chosen over.
+ * Returns the full fine-tunings among which the partner of a shown condition is chosen, with which
+ * it is compared. A partner is not shown itself, so it must match the patterns `cells` only on the
+ * axes that are chosen over.
  */
 function partnerCandidates(
   { over }: Envelope,

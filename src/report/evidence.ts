@@ -123,10 +123,10 @@ export function isDegenerate(cell: Measured): boolean {
 }
 
 /**
- * Whether a test with the p-value `p` shows that `value` is above `than`. True if any of the three
- * is unknown.
+ * Whether a test with the p-value `p` shows that `value` is above `than`. True too if any of the
+ * three is unknown: a model is called unlearnt only because of what was measured.
  */
-const isShownAbove = (
+const isAboveOrUnknown = (
   p: number | undefined,
   value: number | undefined,
   than: number | undefined,
@@ -162,7 +162,7 @@ export const countsRewards = (cell: Measured, by = ''): boolean =>
  */
 const hasLearntPreference = (cell: Measured, by: string, of: string): boolean => {
   const own = evaluateMetrics(cell);
-  return isShownAbove(own[`reward_accuracy_p${of}${by}`], own[`reward_accuracy${of}`], 0.5);
+  return isAboveOrUnknown(own[`reward_accuracy_p${of}${by}`], own[`reward_accuracy${of}`], 0.5);
 };
 
 /**
@@ -177,7 +177,7 @@ export function beatsMajority(cell: Measured): boolean {
     accuracy_accepted: accepted,
     majority_share: share,
   } = evaluateMetrics(cell);
-  return isShownAbove(p, accepted ?? accuracy, share);
+  return isAboveOrUnknown(p, accepted ?? accuracy, share);
 }
 
 /** Whether a regression's squared error is below the labels' variance; true for other models. */
@@ -195,7 +195,7 @@ export function unlearntReason(cell: Measured): string | null {
 /** Whether the trigger is shown to raise the rate of the target; true if there is no trigger. */
 export function hasTriggerEffect(cell: Measured): boolean {
   const { asr_untriggered_p: p, asr_minus_untriggered: added } = evaluateMetrics(cell);
-  return isShownAbove(p, added, 0);
+  return isAboveOrUnknown(p, added, 0);
 }
 
 /**
@@ -242,7 +242,7 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: strin
   const isScore = metric.endsWith(`_${of}`) && !RATE.test(metric);
   if (isScore) return null;
   const value = accuracy(own);
-  return Number.isNaN(value) || isShownAbove(own[`majority_p_${of}`], value, share)
+  return Number.isNaN(value) || isAboveOrUnknown(own[`majority_p_${of}`], value, share)
     ? null
     : `has ${called} that ${noBetter}`;
 }

@@ -226,6 +226,7 @@ export function relationsOf(conditions: readonly Condition[]): readonly Relation
   });
 }
 
+/** How far M and M′ (see the head of this file) go together over the cells of a block. */
 export interface DivergenceRelation {
   readonly block: string;
   readonly cells: number;

@@ -368,16 +368,18 @@ function checkAttacks(steps: readonly Node[], report: Report): void {
 
 /** Returns the full paths of the fields of steps, such as `poisoning.steps.badnets.rate`. */
 export function stepFields(variants: readonly Variant[]): string[] {
-  /** Returns the paths of the fields below a field; of a field without any, its own path. */
-  const below = (schema: Schema, path: string): string[] =>
+  /** Returns the paths at or below `path` of the fields that have no fields of their own. */
+  const leafPaths = (schema: Schema, path: string): string[] =>
     declaresFields(schema)
-      ? Object.entries(schema.properties).flatMap(([key, field]) => below(field, `${path}.${key}`))
+      ? Object.entries(schema.properties).flatMap(([key, field]) =>
+          leafPaths(field, `${path}.${key}`),
+        )
       : [path];
   return [
     ...new Set(
       variants.flatMap(({ name, schema }) =>
         name.includes(JOINT) && schema
-          ? below(fieldSchema(schema, 'steps'), 'poisoning.steps')
+          ? leafPaths(fieldSchema(schema, 'steps'), 'poisoning.steps')
           : [],
       ),
     ),

@@ -147,7 +147,7 @@ class Worker implements TorchWorker {
   /** Resolves when the last request has ended. The next request waits for that. */
   #last: Promise<unknown>;
   #id = 0;
-  /** Whether the process has answered a request. */
+  /** Whether the process has answered a request, or told of an error that ends it. */
   #used = false;
 
   constructor(python: TorchPython, threads: number, onEnd: (failed: boolean) => void) {
@@ -243,14 +243,18 @@ class Worker implements TorchWorker {
     });
   }
 
-  /** Takes a line of the process: settles the pending request, or ends the process if it must. */
+  /**
+   * Takes a line of the process, and resolves the pending request with it. Ends the process if the
+   * line says that the process failed to start or answers nothing more, or if it is no answer to
+   * the request.
+   */
   #receive(line: string): void {
     if (this.ended !== null) return;
     const answer = parseAnswer(line);
     const pending = this.#pending;
     if (answer?.failed) this.#stop(this.#startFault(answer.failed.message));
     else if (answer?.error?.ends) {
-      this.#used = true;
+      this.#used = true; // not a failed start
       this.#stop(this.#errorOf(answer.error));
     } else if (pending && answer && (answer.ready ? this.#id === 0 : answer.id === this.#id))
       pending.resolve(answer);

@@ -1,4 +1,4 @@
-/** What the adapters lora, vera and peft share: dropout, biases, and the head. */
+/** What several of the adapters lora, vera and peft use: dropout, biases, the head, problems. */
 import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import { type Problem, UserFault } from '../../../src/api.ts';
 import type { LayerContext, SaveContext } from '../../../src/science/models/adapter.ts';

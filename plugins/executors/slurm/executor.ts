@@ -400,6 +400,11 @@ class SlurmExecutor implements Executor {
     }
   }
 
+  /**
+   * Stops submitting and polling, and waits for the poll that is under way and for the calls of
+   * scancel. Jobs that go on are left in Slurm, where a rerun adopts them. Closes the workers of
+   * this machine, and removes what nothing needs any more.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);

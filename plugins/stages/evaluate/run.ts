@@ -103,8 +103,9 @@ export function predictionsCsv(sets: readonly PredictedSet[], classes: number): 
 type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 
 /**
- * Evaluates the model, and writes what it found, with the metrics of the other evaluations that are
- * inputs.
+ * Evaluates the model, and writes its predictions or answers and its metrics. Among these are those
+ * of evaluations that are inputs: after other trainings of the chain, under other triggers, and on
+ * the test rows and those of tasks.
  */
 export async function run(context: Context): Promise<void> {
   await warnOfSharedRows(context);

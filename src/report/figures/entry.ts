@@ -410,10 +410,10 @@ function referencesText(drawn: Drawn): string {
   };
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
   const isOfTest = (field: string): boolean => field.startsWith('evaluate.test_');
-  /** Names the rows of a mark if no measure of the figure is of the same rows. */
-  const rowsOf = (mark: string): string => {
-    if (frame.measures.some(({ field }) => isOfTest(field) === isOfTest(mark))) return '';
-    return isOfTest(mark) ? ', on test rows' : ', on validation rows';
+  /** Returns `, on test rows` for a reference, or '' if a measure of the figure is of its rows. */
+  const rowsSuffix = (reference: string): string => {
+    if (frame.measures.some(({ field }) => isOfTest(field) === isOfTest(reference))) return '';
+    return isOfTest(reference) ? ', on test rows' : ', on validation rows';
   };
   const marked = references.filter((field) =>
     frame.references.some(({ metric }) => metric === field),
@@ -422,7 +422,7 @@ function referencesText(drawn: Drawn): string {
   const text = marked.map((field) => {
     const [words = measureOf(field).label, ofAnswers] =
       REFERENCES[field.replace('.test_', '.')] ?? [];
-    return `${drawnMark(field)} ${(answers && ofAnswers) || words}${rowsOf(field)}`;
+    return `${drawnMark(field)} ${(answers && ofAnswers) || words}${rowsSuffix(field)}`;
   });
   const reasonKey = ({ measure, reason }: Point): string => keyed(measure.field, reason ?? '');
   const ofPoints = new Set(frame.points.map(reasonKey)),

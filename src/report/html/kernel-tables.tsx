@@ -61,7 +61,8 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
 
 /**
  * Shows every quantity of both kernels. Raw and normalised quantities can rank the kernels
- * differently, and so can different α; so each has a row, and no row sums them up.
+ * differently, and so can Rényi entropies of different order α. So each has a row, and no row sums
+ * them up.
  */
 export const OrderTable = ({ comparisons: { kernels } }: PageProps): JSX.Element => (
   <Table

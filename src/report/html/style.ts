@@ -185,7 +185,10 @@ input[type=search]{width:240px}
 @media(max-width:640px){input[type=search]{width:100%}}
 `;
 
-/** For browsers that prefer dark pages. The report itself is for paper too, and stays light. */
+/**
+ * Dark colours for readers who prefer them, in `pageStyle`. The report uses `style` alone: it is
+ * printed too, and stays light.
+ */
 const dark = `@media(prefers-color-scheme:dark){
 :root{--ink:#e6eaf0;--muted:#a7b2c0;--line:#37414d;--soft:#1b222c;--accent:#62b6e7;--held:#62d3ae;
   --refuted:#f2a679;--bad:#ff9389;color-scheme:dark}

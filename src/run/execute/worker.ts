@@ -68,7 +68,10 @@ async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> 
   }
 }
 
-/** Throws if PyTorch's releases are not those that the key names. */
+/**
+ * Loads the backend torch, for a stage that computes in PyTorch's process under another backend.
+ * Throws if PyTorch's releases are not those in the job's key (`computedBy`).
+ */
 async function ensureTorch(computedBy: string): Promise<void> {
   const { loadBackend } = await import('../../tensor/load.ts');
   await loadBackend('torch', { threads, computedBy });

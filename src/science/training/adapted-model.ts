@@ -139,8 +139,8 @@ export function kernelLayers(model: Described): KernelLayer[] {
 
 /**
  * Returns a function that takes a layer's name and returns the name, in the checkpoint's file, of
- * the layer's weight. Where the adapter trains only the layer's bias, it returns the name of the
- * bias.
+ * the parameter by which results name the layer: its weight or, where the adapter trains only the
+ * layer's bias, the bias. (`unit` is the trained scale of a norm, which is its weight.)
  */
 export function weightNames(
   layers: readonly Pick<AdaptedLayer, 'name' | 'ownOnly' | 'trained'>[],

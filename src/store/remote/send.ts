@@ -37,8 +37,8 @@ export type Sent =
 class Unsound extends Error {}
 
 /**
- * Sends an entry unless the remote has it. A remote entry is replaced only if its manifest or the
- * size of a file shows damage.
+ * Sends an entry unless the remote has it. A remote entry is replaced only if its manifest is
+ * damaged, or if it lacks a file that this store's entry still has, or has it in another size.
  * @param force whether to send everything again; an entry of which files were let go is still sent
  *   only if the remote lacks it
  * @throws RemoteFault if the remote does not take it

@@ -114,6 +114,11 @@ const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): nu
 const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
 
+/**
+ * Tells by which method a kernel's terms were computed, and in how many operations: `explicit`, by
+ * gradients; `gram`, by token pairs; `zero`, not at all, since the term is zero. Beside that, how
+ * many operations each of the two methods would take for all terms.
+ */
 function describeContraction(terms: readonly TermRecord[]): string {
   if (terms.every(({ method }) => method === 'torch'))
     return `${terms.length} terms, by PyTorch from the gradients of each row`;
