@@ -71,13 +71,6 @@ export async function targetsOf(
   return attackTargets(prepared);
 }
 
-/** Returns a warning for each stage whose cells repeat others in another spelling. */
-export async function repeatsIn(prepared: Prepared): Promise<ReadonlyMap<StageId, Diagnostic>> {
-  if (prepared.plan.stages.every(({ descriptor }) => descriptor.resolved === undefined))
-    return new Map();
-  return (await import('./execute/preflight.ts')).repeatedConditions(prepared);
-}
-
 /**
  * Returns the results of the finished cells.
  * @param targets what `targetsOf` returns; by default, no row names its target

@@ -15,14 +15,8 @@ import {
   type AttemptLimits,
   type PerKind,
 } from './execute/attempt-limits.ts';
-import {
-  plannedStages,
-  repeatsIn,
-  type Results,
-  resultsOf,
-  type StageInPlan,
-  targetsOf,
-} from './facts.ts';
+import { repeatsIn } from './execute/warnings.ts';
+import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
 import type { RunEvent } from './log/events.ts';
 import { checkStages, prepare, type Prepared } from './prepare.ts';
 import { chosenRemote } from './remote.ts';

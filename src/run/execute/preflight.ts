@@ -149,7 +149,7 @@ interface Surroundings extends Pick<PreflightContext, 'backend'> {
 }
 
 /** A plan with the statuses of all its stages. */
-interface Planned {
+export interface Planned {
   readonly plan: Plan;
   readonly statuses: readonly StageStatus[];
   readonly assets: Assets;

@@ -9,12 +9,13 @@ import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/label.ts';
-import type { Plan } from '../../plan/types.ts';
+import type { Plan, StageId } from '../../plan/types.ts';
 import type { Diagnostic } from '../../spec/types.ts';
 import { errorCode } from '../../store/faults.ts';
 import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts';
 import { terminalSafe } from './failure.ts';
 import type { MetricsStatus } from './metrics.ts';
+import type { Planned } from './preflight.ts';
 
 /**
  * Writes the warnings, each once; no file if there are none. Throws UserFault if the stage has
@@ -83,6 +84,13 @@ export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): 
       warning: true,
     }));
   });
+}
+
+/** Returns a warning for each stage whose cells repeat others in another spelling. */
+export async function repeatsIn(planned: Planned): Promise<ReadonlyMap<StageId, Diagnostic>> {
+  if (planned.plan.stages.every(({ descriptor }) => descriptor.resolved === undefined))
+    return new Map();
+  return (await import('./preflight.ts')).repeatedConditions(planned);
 }
 
 /**
