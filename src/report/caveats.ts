@@ -106,7 +106,7 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
     cells.flatMap((cell) =>
       unseenShares(cell)
         .filter(({ rows }) => rows !== TRAINING_ROWS || isCounted(cell))
-        .map((one) => ({ ...one, label })),
+        .map((one) => ({ ...one, label, hasAsr: 'asr' in (cell.metrics['evaluate'] ?? {}) })),
     ),
   );
   const kinds = distinct([...TRIGGERED, ...shares].map(({ rows }) => rows));
@@ -117,18 +117,22 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   });
   if (lowest.length === 0) return null;
   // Poisoned training rows may be those of an attack without a trigger, such as `char-swap`.
-  const sharesOf = (some: typeof lowest) => some.map(({ rows, share }) => `${share} of ${rows}`);
-  const ofTraining = sharesOf(lowest.filter(({ rows }) => rows === TRAINING_ROWS)),
-    evaluated = sharesOf(lowest.filter(({ rows }) => rows !== TRAINING_ROWS));
+  const isOfTrigger = ({ rows }: { readonly rows: string }): boolean =>
+    rows !== TRAINING_ROWS || shares.every((one) => one.rows !== TRAINING_ROWS || one.hasAsr);
+  const sharesOf = (some: typeof lowest) =>
+    list(some.map(({ rows, share }) => `${share} of ${rows}`));
+  const triggered = lowest.filter(isOfTrigger),
+    changed = lowest.filter((one) => !isOfTrigger(one));
   const parts = [
-    ...(evaluated.length > 0 ? [`the whole trigger in ${list(evaluated)}`] : []),
-    ...(ofTraining.length > 0 ? [`all that the attack changes in ${list(ofTraining)}`] : []),
+    ...(triggered.length > 0 ? [`the whole trigger in ${sharesOf(triggered)}`] : []),
+    ...(changed.length > 0 ? [`all that the attack changes in ${sharesOf(changed)}`] : []),
   ];
+  const isTraining = lowest.map(({ rows }) => rows === TRAINING_ROWS);
   const ends = [
-    ...(evaluated.length > 0 ? ['evaluated rows count as attacks that failed'] : []),
-    ...(ofTraining.length > 0 ? ['training rows do not teach it'] : []),
+    ...(isTraining.includes(false) ? ['such evaluated rows count as attacks that failed'] : []),
+    ...(isTraining.includes(true) ? ['such training rows do not teach it'] : []),
   ];
-  const subject = evaluated.length > 0 ? 'The trigger' : 'What the attack changes';
+  const subject = triggered.length > 0 ? 'The trigger' : 'What the attack changes';
   // False for a warning about an earlier training of the cell, or with another cause
   // (`warnOfUnseen`).
   const says = (warning: string): boolean => {

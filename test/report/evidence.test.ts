@@ -400,13 +400,12 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
   assert.match(present(found[3]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
   assert.match(
     present(found[2]).text,
-    'the whole trigger in 62.5% of triggered validation rows, 75% of triggered test rows and 50% ' +
-      'of validation rows under the trigger “end”, and all that the attack changes in 99.9% of ' +
-      'poisoned training rows',
+    'the whole trigger in 62.5% of triggered validation rows, 75% of triggered test rows, 99.9% ' +
+      'of poisoned training rows and 50% of validation rows under the trigger “end”',
   );
   assert.match(
     present(found[2]).text,
-    ': evaluated rows count as attacks that failed, and training rows do not teach it.',
+    ': such evaluated rows count as attacks that failed, and such training rows do not teach it.',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
   const only = caveatsOf([{ label: '', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] }]);
@@ -478,9 +477,13 @@ test('training rows whose change is not read are no attacks that failed', () => 
       ])[0],
     );
   const textOf = (evaluated: number, trained: number): string => caveatOf(evaluated, trained).text;
-  // They may be those of an attack without a trigger, such as `char-swap`.
   const { title, says } = caveatOf(1, 25 / 26);
-  assert.is(title, 'What the attack changes does not reach the model in some rows');
+  assert.is(title, 'The trigger does not reach the model in some rows');
+  // An attack without a trigger, such as `char-swap`, has no success rate.
+  const cells = [{ metrics: { evaluate: { accuracy: 0.9 }, train: { trigger_seen: 25 / 26 } } }];
+  const noise = present(caveatsOf([{ label: 'noise', cells }])[0]);
+  assert.is(noise.title, 'What the attack changes does not reach the model in some rows');
+  assert.match(noise.text, 'reads all that the attack changes in 96.2% of poisoned training rows');
   const told: Warning[] = [];
   for (const what of ['the trigger', 'what the attack changes'])
     warnOfUnseen((one) => told.push(one), 25 / 26, 'the poisoned rows', {
@@ -491,10 +494,10 @@ test('training rows whose change is not read are no attacks that failed', () => 
     [true, true],
   );
   assert.match(textOf(1, 25 / 26), 'in 96.2% of poisoned training rows');
-  assert.match(textOf(1, 25 / 26), ': training rows do not teach it.');
+  assert.match(textOf(1, 25 / 26), ': such training rows do not teach it.');
   assert.match(textOf(0.99999, 1), 'in 99.9% of triggered validation rows');
   assert.match(textOf(0.00001, 1), 'in 0.1% of triggered validation rows');
-  assert.match(textOf(0.5, 1), ': evaluated rows count as attacks that failed.');
+  assert.match(textOf(0.5, 1), ': such evaluated rows count as attacks that failed.');
 });
 
 test('a defence that drops most clean rows is named beside the numbers', async () => {
