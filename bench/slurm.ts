@@ -18,7 +18,7 @@ import { parseProfile } from '../plugins/executors/slurm/profile.ts';
 import { Spool } from '../plugins/executors/slurm/spool.ts';
 import { Tracker } from '../plugins/executors/slurm/tracker.ts';
 import { newTask, newWork } from '../plugins/executors/slurm/work.ts';
-import type { Job } from '../src/api.ts';
+import { idleJob } from '../test/rig/job.ts';
 import { type Claim, makeClaim, median } from './claims.ts';
 
 const TASKS = 1000;
@@ -65,7 +65,7 @@ function follow(root: string): Followed {
     stray: () => undefined,
     settled: () => undefined,
   });
-  const jobs = keys.map((key): Job => ({ ...JOB, key }));
+  const jobs = keys.map((key) => ({ ...idleJob, key }));
   spool.writeSubmission(
     NAME,
     '',
@@ -78,26 +78,13 @@ function follow(root: string): Followed {
     const claim = { submission: NAME, task };
     spool.setClaim(key, claim);
     const { signal } = new AbortController();
-    const job = { ...JOB, key };
+    const job = { ...idleJob, key };
     const work = newWork('train', [{ job, key, hooks, signal, settle: () => undefined }]);
     work.task = newTask(spool, claim, '7', [key]);
     tracker.add(work);
   }
   return { tracker, pollSeconds: profile.pollSeconds, logs: spool.submissionDir(NAME) };
 }
-
-const JOB: Job = {
-  id: 'train-1',
-  stage: { kind: 'stage', name: 'train', module: '' },
-  uses: [],
-  params: {},
-  inputs: {},
-  assets: {},
-  outDir: '',
-  backend: 'cpu',
-  compute: false,
-  cpu: 1,
-};
 
 export async function* bench({
   rounds = 10,

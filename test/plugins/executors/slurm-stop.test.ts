@@ -15,6 +15,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openSlurm } from '../../../plugins/executors/slurm/executor.ts';
 import { type Executor, type Job, type JobResult, LEAVE } from '../../../src/api.ts';
+import { idleJob } from '../../rig/job.ts';
 import { present } from '../../rig/present.ts';
 
 interface Scene {
@@ -63,19 +64,7 @@ test.before.each(async (scene) => {
   });
   const start: Scene['start'] = (letter) => {
     const stop = new AbortController();
-    const job: Job = {
-      id: `train-${letter}`,
-      stage: { kind: 'stage', name: 'train', module: '' },
-      uses: [],
-      params: {},
-      inputs: {},
-      assets: {},
-      outDir: '',
-      backend: 'cpu',
-      compute: false,
-      cpu: 1,
-      key: letter.repeat(64),
-    };
+    const job: Job = { ...idleJob, id: `train-${letter}`, key: letter.repeat(64) };
     const hooks = {
       onOutput: () => undefined,
       onLog: () => undefined,

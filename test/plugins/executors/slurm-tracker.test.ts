@@ -12,24 +12,13 @@ import { Tracker } from '../../../plugins/executors/slurm/tracker.ts';
 import { newTask, newWork, type Work } from '../../../plugins/executors/slurm/work.ts';
 import type { Job, JobResult, Place, ScheduledTask } from '../../../src/api.ts';
 import { execTask } from '../../../src/run/exec-task.ts';
+import { idleJob } from '../../rig/job.ts';
 import { present } from '../../rig/present.ts';
 
 const NAME = 'dosimeter-train-0123456789ab';
 const KEY = 'b'.repeat(64);
 
-const job: Job = {
-  id: 'train-1',
-  stage: { kind: 'stage', name: 'train', module: '' },
-  uses: [],
-  params: {},
-  inputs: {},
-  assets: {},
-  outDir: '',
-  backend: 'cpu',
-  compute: false,
-  cpu: 1,
-  key: KEY,
-};
+const job: Job = { ...idleJob, key: KEY };
 
 interface Scene {
   root: string;
