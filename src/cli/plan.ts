@@ -79,7 +79,8 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     });
   } else if (options.mermaid || options.dot) await printGraph(prepared, options.mermaid === true);
   else {
-    showPlan(prepared, toRun, options.jobs, fetches);
+    const durations = openDurations(prepared.store.root, prepared.backend, say);
+    showPlan(prepared, toRun, options.jobs, fetches, durations);
     const { forecasts, serviceCalls } = await import('../run/execute/preflight.ts');
     const { plan, assets, registry } = prepared;
     const hardware = HARDWARE[options.hardware ?? ''];
@@ -95,7 +96,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
       out(line);
     const trainings = toRun.filter(({ stage }) => isTraining(stage)).length;
     if (hardware !== undefined) out(hardwareLine(hardware, foretold, trainings));
-    if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches));
+    if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches, durations));
   }
   return 0;
 }
@@ -147,11 +148,12 @@ function showPlan(
   toRun: readonly StageStatus[],
   jobs: number,
   fetches: Fetches | null,
+  durations: Durations,
 ): void {
-  const { plan, statuses, store, experiment, backend, assets, gpu } = prepared;
+  const { plan, statuses, experiment, backend, assets, gpu } = prepared;
   const time = timeText(
     toRun.map(({ stage }) => stage),
-    openDurations(store.root, plan.backend, say),
+    durations,
     placesOn(thisMachine(jobs, gpu), plan.backend),
   );
   const { cells, seeds } = experiment,
@@ -249,9 +251,9 @@ function diskLine(
   toRun: readonly StageStatus[],
   foretold: Foretold,
   fetches: Fetches | null,
+  durations: Durations,
 ): string {
-  const { store, backend, assets } = prepared,
-    durations = openDurations(store.root, backend);
+  const { assets } = prepared;
   const shareLeft = estimateShareLeft(prepared);
   const known = { model: new Set<string>(), others: new Set<string>() },
     unknown = new Set<PlannedStage>();
