@@ -1,6 +1,6 @@
 /** Compares adapters, ends of axes and kernels, paired by seed, and judges the paper's claims. */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
-import { byName, type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
+import { byName, cellAt, type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import {
   checkpointsOf,
@@ -107,9 +107,6 @@ export function adapterPairs(
       }));
     });
 }
-
-const cellAt = ({ cells }: Condition, seed: number): ReportCell | undefined =>
-  cells.find((cell) => cell.seed === seed);
 
 /** Returns a function that reads a condition's number at a seed; null if it has none. */
 const readBySeed =

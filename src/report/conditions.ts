@@ -127,6 +127,10 @@ export function oncePerStage(conditions: readonly Condition[], label: string): C
   return all.filter((one) => !isCopy(one)).map(({ condition }) => condition);
 }
 
+/** Returns the cell of a seed; undefined if the condition has none. */
+export const cellAt = ({ cells }: Condition, seed: number): ReportCell | undefined =>
+  cells.find((cell) => cell.seed === seed);
+
 /**
  * Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`, followed by the setting
  * if it has a name.

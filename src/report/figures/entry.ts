@@ -2,7 +2,7 @@
 import type { FigureEntry, SpreadName, Statistic } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
-import { conditionName } from '../conditions.ts';
+import { cellAt, conditionName } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { droppedRowsText } from '../defences.ts';
 import {
@@ -115,17 +115,15 @@ function fittingPoints(
   );
 }
 
-/** Returns the names of the conditions of points, by key; under `against: full`, of the pairs. */
-const conditionNames = (points: readonly Point[]): ReadonlyMap<string, string> =>
-  new Map(
-    points.map(({ subject: { condition, full } }) => [
-      keyed(condition.key, full?.key),
-      conditionName(
-        full === undefined
-          ? condition
-          : { ...condition, adapterLabel: `${condition.adapterLabel} − ${full.adapterLabel}` },
-      ),
-    ]),
+const subjectKey = ({ subject: { condition, full } }: Point): string =>
+  keyed(condition.key, full?.key);
+
+/** Returns the name of a condition; under `against: full`, of the pair. */
+const subjectName = ({ subject: { condition, full } }: Point): string =>
+  conditionName(
+    full === undefined
+      ? condition
+      : { ...condition, adapterLabel: `${condition.adapterLabel} − ${full.adapterLabel}` },
   );
 
 /**
@@ -151,12 +149,15 @@ export async function drawEntry(
   const lines = allLines.slice(0, mostLines * MOST_FIGURES);
   const count = Math.ceil(lines.length / mostLines),
     perFigure = Math.ceil(lines.length / count);
-  const fitting = conditionNames(fit),
-    others = [...conditionNames(frame.points)].filter(([key]) => !fitting.has(key));
+  const fitting = new Set(fit.map(subjectKey)),
+    others = groupBy(
+      frame.points.filter((point) => !fitting.has(subjectKey(point))),
+      subjectKey,
+    );
   const left = [
     leftOut(allLines.slice(lines.length), 'line'),
     leftOut(
-      others.map(([, name]) => name),
+      [...others.values()].map(([first]) => subjectName(first)),
       'condition',
     ),
   ].filter((text) => text !== '');
@@ -320,7 +321,7 @@ function keptText({ frame: { x, points } }: Drawn): string {
   const trainings = groupBy(points, ({ subject, seed }) => keyed(subject.condition.key, seed));
   const reasons = [...trainings.values()].flatMap((own) => {
     const [{ subject, seed }] = own,
-      cell = subject.condition.cells.find((one) => one.seed === seed);
+      cell = cellAt(subject.condition, seed);
     const measures = distinct(own.map(({ measure }) => measure));
     return (
       (cell && measures.map(({ reason }) => reason(cell)).find((reason) => reason !== null)) ?? []
@@ -499,16 +500,14 @@ function pointsCsv({ entry, frame, overlays }: Drawn): string {
     entry.x.field === TRAINING &&
     all.some(({ subject, measure }) => triggerText(subject.condition, measure.field) !== '');
   const hasFewerRows = all.some(({ fewerRows }) => fewerRows !== null);
-  const scorerOf = ({ subject, seed, metric }: Point): string => {
-    const cell = subject.condition.cells.find((one) => one.seed === seed);
-    return cell?.writing && isByMainScorer(parseMetricName(metric))
-      ? scorerWords(cell.writing.scorer)
-      : '';
-  };
-  const hasScorers = all.some((point) => scorerOf(point) !== '');
+  const scorers = all.map(({ subject, seed, metric }): string => {
+    const writing = cellAt(subject.condition, seed)?.writing;
+    return writing && isByMainScorer(parseMetricName(metric)) ? scorerWords(writing.scorer) : '';
+  });
+  const hasScorers = scorers.some((text) => text !== '');
   const valueColumn = (metric: string, value: number) =>
     hasSeveralMetrics ? { metric, value } : { [metric]: value };
-  const rows = all.map((point) => {
+  const rows = all.map((point, i) => {
     const { subject, measure, row, column, line, x, seed, metric, value, other, reason } = point;
     const { attackLabel: attack, adapterLabel: adapter, setting } = subject.condition;
     return {
@@ -517,9 +516,9 @@ function pointsCsv({ entry, frame, overlays }: Drawn): string {
         : { attack, adapter, setting }),
       ...((frame.form === 'line' || frame.x.kind !== 'text') && { x }),
       seed,
-      ...defined({ chosen: subject.condition.cells.find((cell) => cell.seed === seed)?.chosen }),
+      ...defined({ chosen: cellAt(subject.condition, seed)?.chosen }),
       ...valueColumn(metric, value),
-      ...(hasScorers && { scorer: scorerOf(point) }),
+      ...(hasScorers && { scorer: scorers[i] }),
       ...(hasTriggers && { trigger: triggerText(subject.condition, measure.field) }),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',

@@ -6,6 +6,7 @@ import { adapterPairs } from '../comparisons.ts';
 import {
   axisValue,
   byName,
+  cellAt,
   chooseByName,
   chooseConditions,
   type Condition,
@@ -202,7 +203,7 @@ function placePoints(
   // See `compareRowCounts`. Null too for points over steps, and for all but the last point of a
   // chain: their models have no defence, and are measured on all rows.
   const fewerRows = ({ condition }: Subject, { field }: Measure, { seed, x: at }: Value) => {
-    const cell = condition.cells.find((one) => one.seed === seed);
+    const cell = cellAt(condition, seed);
     const isEnd = entry.x.field !== TRAINING || at === (cell?.chain ?? []).length + 1;
     return cell === undefined || !isEnd || x.kind === 'step'
       ? null
