@@ -84,10 +84,14 @@ export function resultsOf(
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan),
     precision = precisionByKind(plan),
-    warned = warningsByKind(plan, statuses, repeats),
+    stored = new Map(statuses.map((one) => [one.stage.id, storedWarnings(plan, [one])])),
+    warned = warningsByKind(plan, (id) => [
+      ...(stored.get(id) ?? []),
+      ...[repeats.get(id) ?? []].flat(),
+    ]),
     attacked = targetsByCell(plan, targets);
   return {
-    warnings: [...storedWarnings(plan, statuses), ...repeats.values()],
+    warnings: [...[...stored.values()].flat(), ...repeats.values()],
     rows: collectResults(
       cells.map((cell, i) => ({
         ...cell,
@@ -175,18 +179,11 @@ function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: str
 /** Returns, by cell and stage kind, the warnings of the stage and all upstream. */
 function warningsByKind(
   plan: Prepared['plan'],
-  statuses: Prepared['statuses'],
-  repeats: ReadonlyMap<StageId, Diagnostic>,
+  warningsOf: (id: StageId) => readonly Diagnostic[],
 ): readonly { readonly [kind: string]: readonly string[] }[] {
-  const warned = new Map(
-    statuses.map((status) => [
-      status.stage.id,
-      [...storedWarnings(plan, [status]), repeats.get(status.stage.id) ?? []]
-        .flat()
-        .map(({ message }) => message),
-    ]),
+  const warnedUpstream = gatherUpstream(plan, ({ id }) =>
+    warningsOf(id).map(({ message }) => message),
   );
-  const warnedUpstream = gatherUpstream(plan, ({ id }) => warned.get(id) ?? []);
   return plan.cellStages.map(({ stages }) => mapValues(stages, (id) => [...warnedUpstream(id)]));
 }
 
