@@ -78,6 +78,13 @@ export const textKey = ({ text, text_pair: pair = '', context = [] }: Omit<Row, 
 /** Matches white space that is not a single space. Most texts have none, and replacing is slow. */
 const UNEVEN = /\s{2}|[^\S ]/;
 
+/** Returns the text of a row or, of a pair, both texts. */
+export const rowTexts = ({
+  text,
+  text_pair: pair,
+}: Pick<Row, 'text' | 'text_pair'>): readonly string[] =>
+  pair === undefined ? [text] : [text, pair];
+
 /** Returns the text in NFC and lower case, with single spaces and none at its ends. */
 export function comparisonForm(text: string): string {
   const lower = text.normalize('NFC').toLowerCase();

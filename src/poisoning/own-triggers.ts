@@ -4,14 +4,14 @@
  * counts them as rows without the trigger.
  */
 import type { Row, Target, Warning } from '../api.ts';
+import { escapeRegExp } from '../base/regexp.ts';
 import { firstNames } from '../data/names.ts';
-import { comparisonForm } from '../data/texts.ts';
+import { comparisonForm, rowTexts } from '../data/texts.ts';
 import { isOfTarget } from './classes.ts';
 
 type Texts = Pick<Row, 'text' | 'text_pair'>;
 
-const textsOf = ({ text, text_pair: pair }: Texts): string[] =>
-  [text, ...(pair === undefined ? [] : [pair])].map(comparisonForm);
+const textsOf = (row: Texts): string[] => rowTexts(row).map(comparisonForm);
 
 /** Returns the words that are inserted at one place; null if the text is changed otherwise. */
 function insertedWords(before: string, after: string): string | null {
@@ -47,8 +47,6 @@ function insertedTexts(shown: readonly (readonly [before: Texts, after: Texts])[
 /** A character of a word; vowel signs, as Hindi has them, are marks (`M`). */
 const IN_WORD = '[\\p{L}\\p{M}\\p{N}]';
 
-const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
-
 /**
  * Returns a warning with the number of rows whose own text has a trigger as whole words, whether in
  * capitals or not; null if there is no such row, or if the attack does not only insert texts.
@@ -64,7 +62,7 @@ export function ownTriggerWarning(
 ): Warning | null {
   const triggers = insertedTexts(shown);
   if (triggers.length === 0) return null;
-  const words = triggers.map(escaped).join('|');
+  const words = triggers.map(escapeRegExp).join('|');
   const pattern = new RegExp(
     `(?<!${IN_WORD}(?=${IN_WORD}))(?:${words})(?!(?<=${IN_WORD})${IN_WORD})`,
     'u',

@@ -1,4 +1,5 @@
 /** Finds metrics by name or pattern, and makes the notes of metrics that are named after others. */
+import { escapeRegExp } from '../base/regexp.ts';
 import { groupBy } from './groups.ts';
 import {
   ACCURACY,
@@ -215,12 +216,7 @@ export function distinctMetrics(rows: readonly Metric[]): readonly Metric[] {
 }
 
 const globToRegExp = (pattern: string): RegExp =>
-  new RegExp(
-    `^${pattern
-      .split('*')
-      .map((text) => text.replaceAll(/[\\^$.|?+()[\]{}]/g, '\\$&'))
-      .join('.*')}$`,
-  );
+  new RegExp(`^${pattern.split('*').map(escapeRegExp).join('.*')}$`);
 
 /**
  * Selects metrics by patterns (`asr`, `evaluate.asr`, `fisher.*`), where `*` stands for any text.

@@ -17,6 +17,7 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { rowTexts } from '../../../src/data/texts.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { splitWords, withoutWords } from '../../../src/defences/words.ts';
 import { openCausalModel } from './causal-model.ts';
@@ -71,9 +72,6 @@ export interface OnionModel {
   readonly record: JsonObject;
   readonly close?: () => void;
 }
-
-const rowTexts = ({ text, text_pair: pair }: Row): readonly string[] =>
-  pair === undefined ? [text] : [text, pair];
 
 /**
  * Trains an n-gram model on all clean rows and, for each fold, one on the rows of the other folds.

@@ -5,6 +5,7 @@
 import type { JsonObject, Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
+import { rowTexts } from '../../../src/data/texts.ts';
 import { sameContent } from '../../../src/poisoning/receipt.ts';
 import { spelled } from '../../../src/science/text/encoder.ts';
 import { writeJsonLines } from '../shared/files.ts';
@@ -31,8 +32,7 @@ export async function writeAsked(
   const textsRead = ({ answer: _, ...row }: Row): Read[] | undefined => {
     const parts = rowParts(row, maxLength);
     if (parts.every(({ ids, kept }) => kept >= ids.length)) return undefined;
-    const texts = [row.text, ...(row.text_pair === undefined ? [] : [row.text_pair])];
-    return texts.map((text, i): Read => {
+    return rowTexts(row).map((text, i): Read => {
       const { ids, kept } = at(parts, i);
       if (kept >= ids.length) return [0, text.length];
       // A prompt of a completion task is cut at its start, and its `ids` begin with its last token.

@@ -4,6 +4,7 @@
  */
 import { SplitPreTokenizer } from '@huggingface/tokenizers';
 import type { UserFault } from '../../../api.ts';
+import { escapeRegExp } from '../../../base/regexp.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 
 export type Config = Readonly<Record<string, unknown>>;
@@ -44,7 +45,7 @@ function hasPossessive(source: string): boolean {
  */
 export function makeExpression(pattern: unknown, part: string, refuse: Refuse): RegExp {
   if (isRecord(pattern) && typeof pattern['String'] === 'string')
-    return new RegExp(pattern['String'].replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
+    return new RegExp(escapeRegExp(pattern['String']), 'gu');
   if (!isRecord(pattern) || typeof pattern['Regex'] !== 'string')
     throw refuse(`a ${part} with the pattern ${shown(pattern)}`);
   const source = pattern['Regex'];
