@@ -74,7 +74,7 @@ pre.log{max-height:380px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhe
 .key-0{color:#0072b2}.key-1{color:#d55e00;border-top-style:dashed}
 .key-2{color:#009e73;border-top-style:dotted}.key-3{color:#cc79a7;border-top-style:dashed}
 @media(max-width:640px){.grid .cut{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;
-  white-space:normal;overflow-wrap:anywhere;font-size:12px;line-height:15px}
+  white-space:normal;overflow-wrap:anywhere;font-size:12px;line-height:16px}
   ul.named,ol.queue{font-size:13px}
   .drawer{padding:14px 16px 40px}td.bar{min-width:110px}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
