@@ -10,7 +10,7 @@ import type { Browser } from 'playwright-core';
 import { packOutputs } from '../plugins/stages/report/outputs.ts';
 import { outputsPage } from '../src/report/outputs-page.tsx';
 import { grid } from '../test/report/many-outputs.ts';
-import { launch } from '../test/serve/chromium.ts';
+import { launch } from '../test/rig/chromium.mjs';
 import { type Claim, makeClaim, median } from './claims.ts';
 
 /** In milliseconds: until the rows are on the page, and until a search has chosen among them. */

@@ -1,16 +1,10 @@
 /** Looks at the built site from disk, as a browser on a phone shows it. */
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { chromium } from 'playwright-core';
+import { launch } from '../../test/rig/chromium.mjs';
 
 const WIDTH = 390;
-const executablePath = [
-  process.env.CHROMIUM,
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-].find((file) => file !== undefined && existsSync(file));
 
 /**
  * Every page has its style and is no wider than the window, and a search finds guides first.
@@ -18,13 +12,8 @@ const executablePath = [
  * @throws {Error} that names what is not so
  */
 export async function checkSite(site) {
-  if (executablePath === undefined)
-    return console.log('docs: there is no Chromium here, so that the pages were not looked at');
   const faults = [];
-  const browser = await chromium.launch({
-    executablePath,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run'],
-  });
+  const browser = await launch();
   try {
     const page = await browser.newPage({ viewport: { width: WIDTH, height: 844 } });
     const names = readdirSync(site, { recursive: true, encoding: 'utf8' })

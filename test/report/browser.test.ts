@@ -1,39 +1,22 @@
-/** The page as a browser shows it. Without a Chromium on this machine the tests are skipped. */
-import { existsSync } from 'node:fs';
+/** The page as a browser shows it. */
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { renderReport } from '../../src/report/report.tsx';
+import { launch } from '../rig/chromium.mjs';
 import { fixture, withFailure } from './fixture.ts';
 
-const executablePath = [
-  process.env['CHROMIUM'],
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-].find((path) => path !== undefined && existsSync(path));
 const test = suite('report in a browser');
-const check = (name: string, run: () => Promise<void>): void => {
-  if (executablePath === undefined) test.skip(name, run);
-  else test(name, run);
-};
 
 let dir = '';
-let browser: Browser;
+// Not in a hook: uvu keeps to itself why one failed.
+const browser = await launch();
 test.before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'report-'));
-  if (executablePath === undefined) return;
-  browser = await chromium.launch({
-    executablePath,
-    args: [
-      ...'--headless --no-sandbox --disable-gpu --disable-quic --no-first-run'.split(' '),
-      ...'--disable-background-networking --disable-component-update --disable-sync'.split(' '),
-    ],
-  });
   const failed = withFailure(
     fixture(),
     (cell) => cell.seed === 2 && cell.adapter === 'lora',
@@ -77,9 +60,7 @@ test.before(async () => {
     (await renderReport({ ...rest, cells: [...cells, ...defended] })).html,
   );
 });
-test.after(async () => {
-  await (browser as Browser | undefined)?.close();
-});
+test.after(() => browser.close());
 
 interface Opened {
   readonly page: Page;
@@ -117,7 +98,7 @@ async function open(name: string, width: number): Promise<Opened> {
   return made;
 }
 
-check('the first screen holds the verdict, the caveats, and the answer as a picture', async () => {
+test('the first screen holds the verdict, the caveats, and the answer as a picture', async () => {
   const onScreen = (selector: string): string => `(() => {
       const box = document.querySelector(${JSON.stringify(selector)}).getBoundingClientRect();
       return box.top >= 0 && box.bottom <= innerHeight;
@@ -139,7 +120,7 @@ check('the first screen holds the verdict, the caveats, and the answer as a pict
 
 for (const width of [1280, 390]) {
   for (const name of ['quick.html', 'failed.html', 'decided.html']) {
-    check(`${name} at ${width} px fetches nothing, logs nothing and fits its width`, async () => {
+    test(`${name} at ${width} px fetches nothing, logs nothing and fits its width`, async () => {
       const { page, told, requests } = await open(name, width);
       await page.evaluate(`document.querySelectorAll('summary').forEach((one) => one.click())`);
       assert.equal(requests, [pathToFileURL(join(dir, name)).href]);
@@ -156,7 +137,7 @@ for (const width of [1280, 390]) {
   }
 }
 
-check('figures download as SVG that opens by itself, their data as CSV', async () => {
+test('figures download as SVG that opens by itself, their data as CSV', async () => {
   const { page, told } = await open('quick.html', 1280);
   const [svg] = await Promise.all([
     page.waitForEvent('download'),
@@ -179,7 +160,7 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
   assert.equal(told, []);
 });
 
-check('findings are read without scrolling sideways, on a phone too', async () => {
+test('findings are read without scrolling sideways, on a phone too', async () => {
   for (const width of [1280, 390]) {
     for (const name of ['decided.html', 'defended.html']) {
       const { page } = await open(name, width);
@@ -191,7 +172,7 @@ check('findings are read without scrolling sideways, on a phone too', async () =
   }
 });
 
-check('the notes of a wide table are read without scrolling sideways', async () => {
+test('the notes of a wide table are read without scrolling sideways', async () => {
   for (const width of [1280, 390]) {
     const { page } = await open('defended.html', width);
     const notes = `[...document.querySelectorAll('.scroll caption span')].map((note) => {
@@ -212,7 +193,7 @@ check('the notes of a wide table are read without scrolling sideways', async () 
   }
 });
 
-check('a poisoned mail is shown as it is written, and no script in it runs', async () => {
+test('a poisoned mail is shown as it is written, and no script in it runs', async () => {
   const { page } = await open('quick.html', 1280);
   assert.match(
     await page.locator('#rows').innerText(),
@@ -224,7 +205,7 @@ check('a poisoned mail is shown as it is written, and no script in it runs', asy
   );
 });
 
-check('each chapter of the navigation is there', async () => {
+test('each chapter of the navigation is there', async () => {
   const { page } = await open('quick.html', 1280);
   const missing = `[...document.querySelectorAll('nav a')]
     .filter((link) => !document.querySelector(link.hash + ' h2')).length`;

@@ -1,28 +1,21 @@
-/**
- * The page of all outputs: what is packed into it, and what a browser shows of it. Without a
- * Chromium on this machine the tests of the page are skipped.
- */
+/** The page of all outputs: what is packed into it, and what a browser shows of it. */
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packOutputs } from '../../plugins/stages/report/outputs.ts';
 import { applyEdit, findEdit, type Outputs } from '../../src/report/outputs.ts';
 import { outputsPage } from '../../src/report/outputs-page.tsx';
+import { launch } from '../rig/chromium.mjs';
 import { present } from '../rig/present.ts';
-import { executablePath, launch } from '../serve/chromium.ts';
 import { grid, HOSTILE } from './many-outputs.ts';
 
 const test = suite('the page of all outputs');
-const check = (name: string, run: () => Promise<void>): void => {
-  if (executablePath === undefined) test.skip(name, run);
-  else test(name, run);
-};
 
 const unpacked = (data: Buffer): Outputs => JSON.parse(gunzipSync(data).toString()) as Outputs;
 
@@ -65,15 +58,12 @@ test('all rows are kept, and of too many the first ones', () => {
 });
 
 let dir = '';
-let browser: Browser;
+// Not in a hook: uvu keeps to itself why one failed.
+const browser = await launch();
 test.before(async () => {
-  if (executablePath === undefined) return;
   dir = await mkdtemp(join(tmpdir(), 'outputs-'));
-  browser = await launch();
 });
-test.after(async () => {
-  await (browser as Browser | undefined)?.close();
-});
+test.after(() => browser.close());
 
 interface Opened {
   readonly page: Page;
@@ -111,7 +101,7 @@ const choose = async (page: Page, name: string, option: string | RegExp): Promis
   await select.selectOption({ value });
 };
 
-check('rows are filtered by what cell, trigger and twin say, and by class', async () => {
+test('rows are filtered by what cell, trigger and twin say, and by class', async () => {
   const { page, told } = await open(40);
   assert.is(await status(page), '40 of 40 rows');
   await page.getByText('Test rows, and rows under other triggers, are in the files').waitFor();
@@ -137,7 +127,7 @@ check('rows are filtered by what cell, trigger and twin say, and by class', asyn
   await page.close();
 });
 
-check('a row shows its text with and without the trigger, and both answers', async () => {
+test('a row shows its text with and without the trigger, and both answers', async () => {
   const { page, told } = await open(40, 390, '#adapter.type=lora&seed=2&row=row+5%2F%26%3F%23');
   const detail = page.locator('.detail');
   assert.match(await detail.innerText(), /Row row 5\/&\?#/);
@@ -156,7 +146,7 @@ check('a row shows its text with and without the trigger, and both answers', asy
   await page.close();
 });
 
-check('an address leads back to cell, filters, search and row', async () => {
+test('an address leads back to cell, filters, search and row', async () => {
   const { page, url } = await open(40);
   await choose(page, 'adapter', 'lora');
   await choose(page, 'seed', '2');
@@ -178,7 +168,7 @@ check('an address leads back to cell, filters, search and row', async () => {
   await again.close();
 });
 
-check('hostile texts are shown as they are written, and unseen characters are named', async () => {
+test('hostile texts are shown as they are written, and unseen characters are named', async () => {
   const { page, told } = await open(40, 1440, '#adapter.type=lora&seed=1&row=row+1%2F%26%3F%23');
   assert.match(await page.title(), /^toys <\/script>/);
   assert.ok((await page.locator('.detail').innerText()).includes(HOSTILE));
@@ -190,7 +180,7 @@ check('hostile texts are shown as they are written, and unseen characters are na
   await page.close();
 });
 
-check('written answers stand beside what each scorer says, and rejected rows count', async () => {
+test('written answers stand beside what each scorer says, and rejected rows count', async () => {
   const written = (questions: number, given: readonly string[]) => ({
     questions,
     given,
@@ -238,7 +228,7 @@ check('written answers stand beside what each scorer says, and rejected rows cou
   await page.close();
 });
 
-check('a list that is cut says how many rows it has, and one that is whole does not', async () => {
+test('a list that is cut says how many rows it has, and one that is whole does not', async () => {
   const all = grid(40);
   const [plain, triggered] = all.questions;
   const { page, told } = await open({
@@ -253,7 +243,7 @@ check('a list that is cut says how many rows it has, and one that is whole does 
   await page.close();
 });
 
-check('a filter that the rows lack passes none, and a class that they lack is left', async () => {
+test('a filter that the rows lack passes none, and a class that they lack is left', async () => {
   const address = '#adapter.type=lora&seed=1&show=no+such&label=no+such';
   const { page, told } = await open(40, 1440, address);
   assert.is(await status(page), '0 of 40 rows');
@@ -267,7 +257,7 @@ check('a filter that the rows lack passes none, and a class that they lack is le
   await page.close();
 });
 
-check('poisoned answers are searched for what they say alone', async () => {
+test('poisoned answers are searched for what they say alone', async () => {
   const [pay] = present(grid(4).poisoned[0]).rows;
   const rows = [{ ...present(pay), isAnswer: true } as const];
   const { page } = await open({ ...grid(4), poisoned: [{ of: 1, rows }] }, 1440, '#rows=poisoned');
@@ -278,7 +268,7 @@ check('poisoned answers are searched for what they say alone', async () => {
   await page.close();
 });
 
-check('a poisoned document ends with what the attack adds', async () => {
+test('a poisoned document ends with what the attack adds', async () => {
   const [pay] = present(grid(4).poisoned[0]).rows;
   const rows = [{ ...present(pay), labels: ['', 'I refuse.'], isDocument: true } as const];
   const { page } = await open({ ...grid(4), poisoned: [{ of: 1, rows }] }, 1440, '#rows=poisoned');
@@ -290,7 +280,7 @@ check('a poisoned document ends with what the attack adds', async () => {
   await page.close();
 });
 
-check('100,000 rows are opened, searched and scrolled through', async () => {
+test('100,000 rows are opened, searched and scrolled through', async () => {
   const { page, told } = await open(100_000);
   assert.is(await status(page), '100,000 of 100,000 rows');
   assert.ok((await page.locator('.rows .row').count()) < 60);

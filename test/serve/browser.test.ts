@@ -1,15 +1,13 @@
-/**
- * The page of `dosimeter serve` in a browser. Without a Chromium on this machine the tests are
- * skipped.
- */
+/** The page of `dosimeter serve` in a browser. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packOutputs } from '../../plugins/stages/report/outputs.ts';
 import type { RecordedStage } from '../../src/run/log/run-plan.ts';
 import { grid } from '../report/many-outputs.ts';
-import { executablePath, launch, watchPage } from './chromium.ts';
+import { launch } from '../rig/chromium.mjs';
+import { watchPage } from './chromium.ts';
 import {
   type Client,
   createRuns,
@@ -22,10 +20,6 @@ import {
 } from './runs.ts';
 
 const test = suite('serve in a browser');
-const check = (name: string, run: () => Promise<void>): void => {
-  if (executablePath === undefined) test.skip(name, run);
-  else test(name, run);
-};
 
 const CELLS = 2500;
 const HOSTILE = '<img src="http://attacker.example/x.png" onerror=document.title="owned">';
@@ -42,12 +36,13 @@ function tenThousand(): RecordedStage[] {
   return stages.map((stage, i) => ({ ...stage, id: `${stage.kind}-${i}` }));
 }
 
-let runs: FakeRuns, client: Client, browser: Browser, run: FakeRun;
+// Not in a hook: uvu keeps to itself why one failed.
+const browser = await launch();
+let runs: FakeRuns, client: Client, run: FakeRun;
 const stages = tenThousand();
 const idOf = (index: number): string => stages[index]?.id ?? '';
 
 test.before(async () => {
-  if (executablePath === undefined) return;
   runs = createRuns();
   client = await openClient(runs);
   run = runs.run('20260101-120000-1', stages);
@@ -59,10 +54,9 @@ test.before(async () => {
     { [idOf(41)]: ['Slurm job 7_1', `n1${HOSTILE}`, null] },
   );
   run.log(idOf(41), 'T step 1 of 10: loss 0.7, learning rate 0.001\n');
-  browser = await launch();
 });
 test.after(async () => {
-  await (browser as Browser | undefined)?.close();
+  await browser.close();
   await (client as Client | undefined)?.close();
 });
 
@@ -83,27 +77,24 @@ async function openRun(width: number): Promise<Opened> {
 }
 
 for (const width of [1440, 390]) {
-  check(
-    `10,000 stages fit ${width} px, in few elements and without a word on the console`,
-    async () => {
-      const { page, told } = await openRun(width);
-      assert.is(page.url().includes(client.token), false);
-      assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
-      assert.ok(Number(await page.evaluate('document.querySelectorAll("*").length')) < 1500);
-      assert.match(await page.title(), /^40\/10000 · toys · dosimeter$/);
-      const grid = page.getByRole('grid', { name: 'Stages', exact: true });
-      assert.is(await grid.getAttribute('aria-rowcount'), '10001');
-      assert.ok((await grid.innerText()).includes(`poison ${HOSTILE}`));
-      assert.is(await page.locator('img').count(), 0);
-      await page.getByRole('searchbox').fill('TRAIN seed=77');
-      await page.getByText('11 of 10,000 stages').waitFor(); // 77, and 770 to 779
-      assert.equal(told, []);
-      await page.close();
-    },
-  );
+  test(`10,000 stages fit ${width} px, in few elements and without a word on the console`, async () => {
+    const { page, told } = await openRun(width);
+    assert.is(page.url().includes(client.token), false);
+    assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
+    assert.ok(Number(await page.evaluate('document.querySelectorAll("*").length')) < 1500);
+    assert.match(await page.title(), /^40\/10000 · toys · dosimeter$/);
+    const grid = page.getByRole('grid', { name: 'Stages', exact: true });
+    assert.is(await grid.getAttribute('aria-rowcount'), '10001');
+    assert.ok((await grid.innerText()).includes(`poison ${HOSTILE}`));
+    assert.is(await page.locator('img').count(), 0);
+    await page.getByRole('searchbox').fill('TRAIN seed=77');
+    await page.getByText('11 of 10,000 stages').waitFor(); // 77, and 770 to 779
+    assert.equal(told, []);
+    await page.close();
+  });
 }
 
-check('many changes at once cost little: the page redraws, not each stage', async () => {
+test('many changes at once cost little: the page redraws, not each stage', async () => {
   const { page, told } = await openRun(1440);
   await page.evaluate(`window.changes = 0;
     new MutationObserver((records) => { window.changes += records.length; })
@@ -125,7 +116,7 @@ check('many changes at once cost little: the page redraws, not each stage', asyn
   await page.close();
 });
 
-check('the keyboard reaches everything, and every place has a name', async () => {
+test('the keyboard reaches everything, and every place has a name', async () => {
   const { page, told } = await openRun(1440);
   const focused = `(() => {
     const at = document.activeElement;
@@ -200,7 +191,7 @@ const FAINT = `(() => {
 })()`;
 
 for (const colorScheme of ['light', 'dark'] as const) {
-  check(`every text can be read on a ${colorScheme} page`, async () => {
+  test(`every text can be read on a ${colorScheme} page`, async () => {
     const { page, told } = await openRun(1440);
     await page.emulateMedia({ colorScheme });
     const background = await page.evaluate('getComputedStyle(document.body).backgroundColor');
@@ -213,7 +204,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
   });
 }
 
-check('a page that nothing happens to asks for nothing', async () => {
+test('a page that nothing happens to asks for nothing', async () => {
   const { page, told } = await openRun(1440);
   await page.locator('#running').getByText(`Slurm job 7_1 on n1${HOSTILE}`).waitFor();
   const asked: string[] = [];
@@ -224,7 +215,7 @@ check('a page that nothing happens to asks for nothing', async () => {
   await page.close();
 });
 
-check('a screen reader finds landmarks, headings, tables and what the pictures show', async () => {
+test('a screen reader finds landmarks, headings, tables and what the pictures show', async () => {
   const { page } = await openRun(1440);
   for (const landmark of ['banner', 'navigation', 'main', 'contentinfo', 'search'] as const)
     assert.is(await page.getByRole(landmark).count(), 1, landmark);
@@ -265,7 +256,7 @@ check('a screen reader finds landmarks, headings, tables and what the pictures s
   await page.close();
 });
 
-check('without the token, or without the server, the page says what to do', async () => {
+test('without the token, or without the server, the page says what to do', async () => {
   const page = await browser.newPage();
   await page.goto(new URL(client.serving.url).origin);
   await page.getByText('Open the whole address').waitFor();
@@ -278,7 +269,7 @@ check('without the token, or without the server, the page says what to do', asyn
   await page.close();
 });
 
-check('on a phone names of stages are whole, and a bar under a table covers no row', async () => {
+test('on a phone names of stages are whole, and a bar under a table covers no row', async () => {
   const stage = planned('evaluate', 'attack=label-flip type=lora rank=16 seed=1');
   const made = runs.run('20260103-120000-1', [stage]);
   made.record(ran(stage.id, runs.entry('one', { 'metrics.json': '{"accuracy":0.9375}' })));
@@ -298,7 +289,7 @@ check('on a phone names of stages are whole, and a bar under a table covers no r
   await page.close();
 });
 
-check('the rows of a report are browsed, at an address that can be kept', async () => {
+test('the rows of a report are browsed, at an address that can be kept', async () => {
   const made = runs.run('20260102-120000-1', [planned('report', 'all')]);
   const key = runs.entry('rows', { 'outputs.json.gz': packOutputs(grid(40)) });
   made.record(ran('report-all', key), { event: 'ended', interrupted: false, seconds: 60 });

@@ -1,20 +1,7 @@
-/** A Chromium on this machine that looks at a server of its own. */
-import { existsSync } from 'node:fs';
-import { type Browser, chromium, type Page } from 'playwright-core';
+/** A Chromium that looks at a server of its own. */
+import type { Page } from 'playwright-core';
 import { serve } from '../../src/serve/server.ts';
-
-export const executablePath = [
-  process.env['CHROMIUM'],
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-].find((file) => file !== undefined && existsSync(file));
-
-export const launch = (): Promise<Browser> =>
-  chromium.launch({
-    ...(executablePath === undefined ? {} : { executablePath }),
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run'],
-  });
+import { launch } from '../rig/chromium.mjs';
 
 /**
  * Notes what the console, errors and dialogs of a page say, and requests to anywhere but the origin
@@ -42,12 +29,10 @@ export interface Looking {
   close(): Promise<void>;
 }
 
-/** Returns null if there is no Chromium on this machine. */
 export async function openBrowser(): Promise<{
   /** Serves the runs of a folder and opens the list of them. */
   serve(runs: string): Promise<Looking>;
-} | null> {
-  if (executablePath === undefined) return null;
+}> {
   const browser = await launch();
   return {
     async serve(runs) {
